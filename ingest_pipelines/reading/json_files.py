@@ -6,7 +6,10 @@ reads a lone surrogate as "?", and names no line.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from es_rerank.collection import RECORD_SHAPE, Document
@@ -20,6 +23,9 @@ from .json_lines import read_json_lines
 from .json_stream import JsonStream, Value
 from .records import document_of, record_reject
 
+_BEGIN = 1 << 20
+"""Characters of a file in which JSON lines are looked for."""
+
 
 def read_json(file: FoundFile) -> Iterator[Document | Reject]:
     """Yield the document of each record of a JSON file.
@@ -30,7 +36,7 @@ def read_json(file: FoundFile) -> Iterator[Document | Reject]:
     encoding = encoding_of(file)
     listed = _Shape(file, encoding)
     if listed.of_lines:
-        yield from read_json_lines(file)
+        yield from read_json_lines(replace(file, encoding=encoding))
         return
     empty = True
     with file.open() as stream, decoded(file, stream, encoding) as text:
@@ -80,12 +86,14 @@ class _Shape:
 
     def __init__(self, file: FoundFile, encoding: str) -> None:
         self.name: str | None = None
-        self.of_lines = False
         with file.open() as stream, decoded(file, stream, encoding) as text:
-            self._look(JsonStream(text, file), file)
+            self.of_lines = _are_lines(text.read(_BEGIN))
+        if not self.of_lines:
+            with file.open() as stream, decoded(file, stream, encoding) as text:
+                self._look(JsonStream(text, file), file)
 
     def _look(self, stream: JsonStream, file: FoundFile) -> None:
-        begin = stream.peek()
+        begin, first = stream.peek(), stream.line
         if begin == "[":
             return
         if begin != "{":
@@ -102,7 +110,7 @@ class _Shape:
             (lists if objects else names).append(name)
         line = stream.line
         if stream.peek():
-            self.of_lines = line == 1
+            self.of_lines = line == first
         elif not _is_record(names, lists, file.fields) and lists:
             self._choose(dict.fromkeys(lists), names, file)
 
@@ -114,6 +122,26 @@ class _Shape:
         (self.name,) = lists
         if names:
             file.tell(f'reads the objects of "{self.name}"; the fields beside it are left out')
+
+
+def _are_lines(begin: str) -> bool:
+    """Return whether the beginning of a file shows JSON lines, of which the first may be broken.
+
+    Within one JSON value, no line that begins an object follows a line that does not go on.
+    """
+    for before, line in pairwise(filter(None, map(str.strip, begin.split("\n")))):
+        if before.endswith(("[", "{", ",", ":")):
+            return False
+        if line.startswith("{") and _is_object(line):
+            return True
+    return False
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _is_record(names: list[str], lists: list[str], fields: Fields) -> bool:

@@ -13,6 +13,7 @@ _CHUNK = 1 << 18
 _BLANK = re.compile(r"[ \t\n\r]*")
 _STRUCTURE = re.compile(r'["{}\[\]]')
 _IN_QUOTES = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+_END_OF_PLAIN = re.compile(r"[,\]}\s]")
 _SHOWN = 1_000
 _TOO_LONG = (
     "the record has {} characters, at most {} are read; only its beginning is kept here: split it in the "
@@ -80,7 +81,9 @@ class JsonStream:
                 if len(self._buffer) - self._at > MOST_RECORD:
                     return self._skipped(line)
             except RecursionError as error:
-                raise self._file.fault(f"its objects are nested too deep ({error})", line) from error
+                return self._skipped(line, f"its objects are nested too deep ({error})")
+            except ValueError as error:  # a whole number of more digits than Python converts
+                return self._skipped(line, f"not JSON ({error})")
             else:
                 if end - self._at > MOST_RECORD:
                     return self._skipped(line)
@@ -137,30 +140,41 @@ class JsonStream:
         constant, self._constant = self._constant, None
         return Value(value, text, line, f"not JSON ({constant} is not a JSON number)" if constant else None)
 
-    def _skipped(self, line: int) -> Value:
-        """Pass over a value that is too long, by its brackets and quotes."""
-        text, depth, size = self._buffer[self._at : self._at + _SHOWN], 0, 0
-        inside = False
+    def _skipped(self, line: int, fault: str | None = None) -> Value:
+        """Pass over a value by its brackets and quotes. ``fault`` says why; None: it is too long.
+
+        The value has its whole text, or the beginning of one that is longer than ``MOST_RECORD``.
+        """
+        text, size, depth, begin = "", 0, 0, self._at
+        inside, plain = False, self._buffer[self._at] not in '"{['
         while True:
-            begin = self._at
             if inside:
                 quoted = _IN_QUOTES.match(self._buffer, self._at)
                 self._at = quoted.end() if quoted else self._at
                 inside = not self._buffer.startswith('"', self._at)
                 self._at += not inside
             else:
-                sign = _STRUCTURE.search(self._buffer, self._at)
-                self._at = sign.end() if sign else len(self._buffer)
-                character = sign.group() if sign else ""
+                sign = (_END_OF_PLAIN if plain else _STRUCTURE).search(self._buffer, self._at)
+                self._at = len(self._buffer) if sign is None else sign.start() if plain else sign.end()
+                character = sign.group() if sign and not plain else ""
                 inside = character == '"'
                 depth += (character in ("{", "[")) - (character in ("}", "]"))
-            size += self._at - begin
-            if depth == 0 and not inside:
-                return Value(None, f"{text} …", line, _TOO_LONG.format(size, MOST_RECORD))
             # A backslash at the end belongs to the character after it, which is in the next piece.
             left = self._buffer[self._at : self._at + 2]
-            if (not left or (inside and left == "\\")) and not self._more():
-                raise self._file.fault("not JSON (the file ends within a value)", line)
+            ended = depth == 0 and not inside and (not plain or left != "")
+            if not ended and left and not (inside and left == "\\"):
+                continue
+            size += self._at - begin
+            text += self._buffer[begin : self._at]
+            text = text[: _SHOWN if size > MOST_RECORD else MOST_RECORD]
+            if ended or not self._more():
+                break
+            begin = self._at
+        if not ended and not plain:
+            raise self._file.fault(fault or "not JSON (the file ends within a value)", line)
+        if size > MOST_RECORD:
+            return Value(None, f"{text} …", line, _TOO_LONG.format(size, MOST_RECORD))
+        return Value(None, text, line, fault)
 
     def _is_near_the_end(self, position: int) -> bool:
         return position >= len(self._buffer) - _NEAR_THE_END

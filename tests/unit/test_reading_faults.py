@@ -17,6 +17,8 @@ from ingest_pipelines.reading import json_lines, json_stream
 GOOD = {"z.txt": "The rest goes on."}
 ROW = "id,text\n"
 LINE = '{"id": "1", "text": "x"}\n'
+DEEP = '{"n": ' + "[" * 100_000 + "]" * 100_000 + "}"
+LONG = '{"n": [' + "9" * 5_000 + ', "]"]}'
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,14 @@ def test_a_file_that_cannot_be_read_is_a_reject_and_the_rest_goes_on(
         ("a.json", f"[{LINE},\n 5,\n{LINE}]", 3, "a JSON object is expected, found int", "5"),
         ("a.json", f'[{LINE},{{"text": NaN}},{LINE}]', 2, "NaN is not a JSON number", '{"text": NaN}'),
         ("a.json", f'[{LINE},{{"id": 2}},{LINE}]', 2, "none of them is the text", {"id": 2}),
+        ("a.json", f"[{LINE},{DEEP},{LINE}]", 2, "nested too deep", DEEP),
+        ("a.json", f"[{LINE},{LONG},{LINE}]", 2, "not JSON (Exceeds the limit", LONG),
+        ("a.json", f"[{LINE},-{'9' * 5000},{LINE}]", 2, "not JSON (Exceeds the limit", "-" + "9" * 5000),
+        ("a.json", f'{{"n": {LONG}, "docs": [{LINE},{LONG}\n,{LINE}]}}', 2, "not JSON (Exceeds", LONG),
+        ("a.json", '{"text": "a",}\n' + LINE + LINE, 1, "not JSON", '{"text": "a",}'),
+        ("a.json", "7\n" + LINE + LINE, 1, "a JSON object is expected, found int", "7"),
+        ("a.json", "[1]\n" + LINE + LINE, 1, "a JSON object is expected, found list", "[1]"),
+        ("a.json", "\n" + LINE + "{,}\n" + LINE, 3, "not JSON", "{,}"),
         ("a.csv", ROW + '1,x\n2,"a"b\n1,x\n', 3, "lines 3 to 3 are no row", None),
         ("a.csv", ROW + "1,x\n2\n1,x\n", 3, "the row has 1 values, the first row 2", None),
         ("a.csv", ROW + '1,"x\ny"\n2,x,3\n1,x\n', 4, "the row has 3 values, the first row 2", None),
@@ -102,6 +112,17 @@ def test_a_record_that_cannot_be_read_is_a_reject_and_the_next_one_is_read(
     assert (reject.file, reject.line, reject.document) == (str(tmp_path / name), line, document)
     assert reason in reject.reason
     assert found.ids == ["1", "1", "z.txt"]
+
+
+@pytest.mark.parametrize("piece", [1, 7])
+@pytest.mark.parametrize("bad", ["9" * 5_000, LONG, f'[["\\"{{", {LONG}], "\\\\"]'])
+def test_a_value_that_python_does_not_read_ends_where_it_ends(
+    tmp_path: Path, piece: int, bad: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_stream, "_CHUNK", piece)
+    found = given(put(tmp_path, {"a.json": f"[{LINE},{bad} ,{LINE},{bad}]", "b.json": f"[{bad}"}))
+    assert found.ids == ["1", "1"]
+    assert [reject.document for reject in found.rejects] == [bad, bad, bad, None]
 
 
 def long_record(tmp_path: Path, name: str, size: int) -> tuple[Given, int]:
