@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from elastic_transport import ObjectApiResponse
 from elasticsearch import ApiError, Elasticsearch
@@ -44,11 +44,20 @@ class BulkWriter:
     (400) is halved too, so that one document does not take others with it.
 
     When Elasticsearch is busy (429, 502, 503, 504), the request or those of its documents that were refused
-    are sent again as ``patience`` says.
+    are sent again as ``patience`` says. With the ``op_type`` "create", a document that is there is refused.
     """
 
-    def __init__(self, client: Elasticsearch, index: str, *, max_bytes: int, patience: Patience) -> None:
+    def __init__(
+        self,
+        client: Elasticsearch,
+        index: str,
+        *,
+        max_bytes: int,
+        patience: Patience,
+        op_type: Literal["index", "create"] = "index",
+    ) -> None:
         self._client = client
+        self._op_type = op_type
         self._index = index
         self._max_bytes = max_bytes
         self._safe_bytes = max_bytes
@@ -64,7 +73,7 @@ class BulkWriter:
         """
         dumps = self._json.dumps
         yield from self._send(
-            [_Line(name, dumps({"index": {"_id": name}}), dumps(source)) for name, source in documents]
+            [_Line(name, dumps({self._op_type: {"_id": name}}), dumps(source)) for name, source in documents]
         )
 
     def _send(self, lines: Sequence[_Line], retry: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -124,7 +133,7 @@ class BulkWriter:
         """
         busy, block = [], None
         for line, item in zip(part, items, strict=True):
-            info = item["index"]
+            info = item[self._op_type]
             if info["status"] in BUSY and retry < self._patience.max_retries:
                 busy.append(line)
             elif (blocked := _blocked(info)) is not None:

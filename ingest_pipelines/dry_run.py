@@ -236,7 +236,7 @@ class DryRun:
         ):
             found = batch
             if version is not None:
-                found = without_unchanged(batch, self._client, [version], patience, "", InFlight())
+                found = without_unchanged(batch, self._client, [version], patience, (), InFlight())
             yield cut(found, self._chunker, self._embedder.room)
 
     def _counted(self, batch: IngestBatch, so_far: Estimate, sums: _Sum) -> Estimate:

@@ -262,12 +262,12 @@ class Ingest:
     def _runner(self, documents: Iterable[Document | Reject], target: Target) -> Running:
         """Return the stages of a run, ready to begin."""
         client, patience, stamp = self._client, self._patience, datetime.now(UTC).isoformat()
-        in_flight = InFlight()
+        in_flight, stamps = InFlight(), (stamp,)
         encode = patience.call(lambda: written_for(client))
         steps: list[Step[IngestBatch]] = [
             Step(
                 "skip",
-                lambda batch: without_unchanged(batch, client, target.versions, patience, stamp, in_flight),
+                lambda batch: without_unchanged(batch, client, target.versions, patience, stamps, in_flight),
             ),
             *cutting_and_embedding(self._embedder, self._chunker, lambda: flow.finishing),
             Step("encode", lambda batch: as_sources(batch, encode, stamp)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -151,25 +151,32 @@ def without_unchanged(
     client: Elasticsearch,
     indices: Sequence[str],
     patience: Patience,
-    stamp: str,
+    stamps: Collection[str],
     in_flight: InFlight,
+    *,
+    attempt: str | None = None,
 ) -> IngestBatch:
     """Take out the documents that the index, the last of ``indices``, already holds with the same hash.
 
     The others are those that this run wrote into before (see ``target.Target.versions``).
 
-    ``stamp`` is the ``@timestamp`` of this run. A stored document with this timestamp was written by this
-    run, so a new document with the same id is a duplicate. In this way duplicates are found without keeping
-    all ids in memory.
+    ``stamps`` are what this run wrote as ``@timestamp``. A stored document with one of them was written by
+    this run, so a new document with the same id is a duplicate. In this way duplicates are found without
+    keeping all ids in memory.
+
+    ``attempt``: another ``@timestamp``. Stored documents with it are of this very batch, which is worked on
+    again because a worker died: they are written again, so that they count as what they are.
     """
     # This comes before the look-up: a document that is not in flight any more is in the index, and is found
     # there.
     not_yet_written = in_flight.among(batch.documents)
     stored = [_stored(client, index, list(batch.documents), patience) for index in indices]
     for identifier in list(batch.documents):
-        stored_hash, _ = stored[-1].get(identifier, (None, None))
+        stored_hash, stored_at = stored[-1].get(identifier, (None, None))
+        if attempt is not None and stored_at == attempt:
+            continue
         seen_before = identifier in not_yet_written or any(
-            each.get(identifier, (None, None))[1] == stamp for each in stored
+            each.get(identifier, (None, None))[1] in stamps for each in stored
         )
         if identifier not in not_yet_written and stored_hash == batch.hashes[identifier]:
             del batch.documents[identifier]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from elasticsearch import BadRequestError, Elasticsearch
@@ -52,6 +53,18 @@ class Target:
         self._version = version
         self._writer = BulkWriter(self._client, version, max_bytes=self._max_bytes, patience=self._patience)
         self._fields = self._mapped()
+
+    @property
+    def name(self) -> str:
+        """The name that the index had for the caller when the run began."""
+        return self._address.name
+
+    def follow(self, versions: Sequence[str]) -> None:
+        """Go on in the last of ``versions``, into which another machine went on after a re-embedding."""
+        with self._lock:
+            for version in versions:
+                if version not in self.versions:
+                    self._go_on_in(version)
 
     def map(self, batch: IngestBatch) -> IngestBatch:
         """Add the fields of new metadata to the mapping, and note which values are not of their field's type.

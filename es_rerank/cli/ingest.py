@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
+from .. import node
 from ..errors import IngestError, IngestStoppedError
 from ..text.chunking import OVERLAP_TOKENS, PASSAGE_TOKENS, Chunker
 from .dry_run import (
@@ -31,6 +33,14 @@ from .from_index import (
 )
 from .ingest_progress import ingest_progress
 from .output import ElasticsearchUrl, Json, print_json, stderr, stdout
+from .ray_options import (
+    RayActorsOption,
+    RayAddressOption,
+    RayThreadsOption,
+    RunnerOption,
+    check_ray_options,
+    ray_ingest,
+)
 from .source_options import (
     EncodingOption,
     FirstReject,
@@ -127,6 +137,10 @@ def ingest(
     dry_run: DryRunOption = False,
     price: PriceOption = None,
     tokens_per_minute: RateOption = None,
+    runner: RunnerOption = "local",
+    ray_address: RayAddressOption = None,
+    ray_actors: RayActorsOption = None,
+    ray_threads: RayThreadsOption = None,
     as_json: Json = False,
 ) -> None:
     """Index documents with passages and vectors. Unchanged documents are skipped, so the command may be
@@ -140,6 +154,7 @@ def ingest(
     from .connection import BULK_TIMEOUT_S, connect
 
     check_sync_options(sources or (), sync=sync, yes=yes, rebuild=rebuild, dry_run=dry_run)
+    on_ray = check_ray_options(runner, ray_address, ray_actors, ray_threads, dry_run=dry_run)
     settings = read_settings()
     check_rejects(rejects, sources or ())
     fields = Fields(tuple(text_field or ()), title_field, id_field, tuple(metadata) if metadata else None)
@@ -147,7 +162,13 @@ def ingest(
     first_reject = FirstReject()
     meter = Meter()
     files = read_sources(
-        sources or (), fields=fields, encoding=encoding, not_this=rejects, on_note=tell, meter=meter
+        sources or (),
+        fields=fields,
+        encoding=encoding,
+        not_this=rejects,
+        on_note=tell,
+        meter=meter,
+        elsewhere=on_ray,
     )
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
     check_dry_run(price, tokens_per_minute, dry_run=dry_run)
@@ -174,12 +195,26 @@ def ingest(
         embedder_of(settings, embedder, tokenizer=tokenizer) as model,
         ingest_progress(index, meter.share) as show,
     ):
-        run = Ingest(
-            client,
-            model,
-            chunker=Chunker(model.tokenizer, size=passage_tokens, overlap=overlap_tokens),
-            index_options=cast("IndexOptions", index_options),  # Ingest refuses any other name
-            default_reranker=default_reranker,
+        made: dict[str, Any] = {
+            "chunker": Chunker(model.tokenizer, size=passage_tokens, overlap=overlap_tokens),
+            "index_options": cast("IndexOptions", index_options),  # Ingest refuses any other name
+            "default_reranker": default_reranker,
+        }
+        run: Ingest = (
+            ray_ingest(
+                client,
+                model,
+                url=node.address(elasticsearch_url or settings.elasticsearch_url, settings.state_dir),
+                settings=settings,
+                model=embedder or settings.embedder,
+                tokenizer=tokenizer,
+                address=ray_address,
+                actors=ray_actors,
+                threads=ray_threads,
+                **made,
+            )
+            if on_ray
+            else Ingest(client, model, **made)
         )
         stopping.by(run.stop)
         try:
@@ -255,8 +290,8 @@ def _notes(report: IngestReport) -> list[str]:
 
 
 def _table(report: IngestReport) -> Table:
-    table = Table(title=f"{report.index} ({report.version})", show_header=False)
+    table = Table(title=escape(f"{report.index} ({report.version})"), show_header=False)
     for name, value in report.as_json().items():
         if name != "index":
-            table.add_row(name, str(value))
+            table.add_row(name, escape(str(value)))
     return table

@@ -39,7 +39,7 @@ class FoundFile:
 
     ``name`` is its path relative to the source, with "/" on every system. ``fields`` says which fields of
     a record are its text, title, id and metadata. ``encoding`` is the encoding of text that the caller
-    named; None: it is detected.
+    named; None: it is detected. ``elsewhere``: whether files to convert are left to another machine.
     """
 
     path: Path
@@ -48,6 +48,7 @@ class FoundFile:
     encoding: str | None = None
     notes: Notes = field(default_factory=Notes)
     meter: Meter = field(default_factory=Meter)
+    elsewhere: bool = False
 
     @property
     def suffix(self) -> str:

@@ -12,6 +12,7 @@ from es_rerank.errors import MissingExtraError, SourceError
 
 from ..rejects import Reject
 from .converted import CONVERTED, read_converted
+from .deferred import defer
 from .encodings import check_encoding
 from .fields import Fields
 from .files import STDIN, FoundFile, Reader, kind_of
@@ -61,6 +62,7 @@ def read_sources(
     not_this: Path | None = None,
     on_note: OnNote | None = None,
     meter: Meter | None = None,
+    elsewhere: bool = False,
 ) -> Iterator[Document | Reject]:
     """Return an iterator over the documents of all sources.
 
@@ -71,7 +73,8 @@ def read_sources(
     ``fields`` says which fields of a record are its text, title, id and metadata; ``encoding`` what text is
     encoded in, None: it is detected. In folders, the file ``not_this`` is left out. ``on_note`` gets a
     sentence for all that is no fault: guesses, and what is left out. By default these are warnings of Python.
-    ``meter`` tells, while documents are read, which share of the files was read.
+    ``meter`` tells, while documents are read, which share of the files was read. With ``elsewhere``, files to
+    convert are not opened: they are a ``DeferredDocument``.
 
     Raises SourceError at once for a source that does not exist, for a file of a kind that is not read, for a
     folder without any file that is read, and for sources of which two files have the same name, as they would
@@ -83,7 +86,7 @@ def read_sources(
         check_encoding(encoding)
     _check(sources)
     notes = Notes(on_note or _warn)
-    like = FoundFile(Path(), "", chosen, encoding, notes, meter or Meter())
+    like = FoundFile(Path(), "", chosen, encoding, notes, meter or Meter(), elsewhere)
     return _read(sources, like, not_this and not_this.resolve())
 
 
@@ -113,8 +116,9 @@ def _read(sources: Sequence[Path], like: FoundFile, not_this: Path | None) -> It
 
 def _items(file: FoundFile) -> Iterator[Document | Reject]:
     """Yield the documents of a file. What ends the reading is a reject of the file."""
+    reader = read_json_lines if file.path == STDIN else READERS[file.suffix]
     try:
-        yield from (read_json_lines if file.path == STDIN else READERS[file.suffix])(file)
+        yield from (defer if file.elsewhere and reader is read_converted else reader)(file)
     except SourceError as error:
         yield file.rejected(error)
     except MissingExtraError as error:
