@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from ..errors import SettingsError
@@ -157,7 +158,7 @@ def _show(found: Estimate, *, as_json: bool) -> None:
 
 
 def _table(found: Estimate) -> Table:
-    table = Table(title=f"{found.index}: nothing was written or sent", show_header=False)
+    table = Table(title=escape(f"{found.index}: nothing was written or sent"), show_header=False)
     left_out = {"dry_run", "index", "rejects", "notes"}
     for name, value in found.as_json().items():
         if name not in left_out:

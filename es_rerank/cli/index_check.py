@@ -106,7 +106,7 @@ def _read(path: Path) -> list[str]:
 
 
 def _table(found: IndexCheck) -> Table:
-    table = Table(title=f"{found.index} ({found.version})", title_justify="left", show_header=False)
+    table = Table(title=escape(f"{found.index} ({found.version})"), title_justify="left", show_header=False)
     recall = "no vectors" if found.recall_at_10 is None else f"{found.recall_at_10:.3f}"
     options = ", ".join(
         f"{key} {value}" if key != "type" else str(value) for key, value in found.index_options.items()
@@ -128,5 +128,5 @@ def _table(found: IndexCheck) -> Table:
             "not known" if found.deleted is None else f"{found.deleted:.1%} in {found.segments}",
         ),
     ):
-        table.add_row(label, value)
+        table.add_row(label, escape(value))
     return table

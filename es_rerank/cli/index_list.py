@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.table import Table
 
 from ..errors import SearchError
@@ -69,13 +70,13 @@ def shown(versions: Sequence[IndexVersion]) -> Table:
         table.add_column(column, overflow="fold")
     for version in versions:
         table.add_row(
-            version.index,
-            ", ".join(version.aliases) or "-",
+            escape(version.index),
+            escape(", ".join(version.aliases) or "-"),
             STATES[version.state],
             "?" if version.documents is None else str(version.documents),
             "?" if version.passages is None else str(version.passages),
             "?" if version.size is None else decimal(version.size),
-            f"{version.embedder}, {version.dims} dimensions",
+            escape(f"{version.embedder}, {version.dims} dimensions"),
             _vectors(version.vectors or {}),
             version.created or "?",
             ", ".join(version.blocks) or "-",

@@ -6,12 +6,12 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Annotated, Any, NoReturn, cast
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,7 +20,9 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from ..addresses import masked_in, said_of
 from ..errors import EsRerankError, SearchError, UnreachableError, outcome_of
@@ -53,11 +55,42 @@ _INCOMPLETE = {
 """What a person is told, by the status of an answer that is not whole."""
 
 
+_PICTURES = {
+    **{code: 0x2400 + code for code in range(0x20) if code not in b"\t\n"},
+    0x7F: 0x2421,
+    **dict.fromkeys((*range(0x80, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A)), 0xFFFD),
+}
+"""What is shown for control characters except tab and line feed, and for those that end a line or turn the
+direction of what follows."""
+
 _NO_END = 10_000
 """Characters in a line where nothing bounds it."""
 
 
-class _Stdout(Console):
+class _Plain(Console):
+    """A console that shows names and texts of others as they are: ``:100:`` is no picture, and a control
+    character, which would move the cursor or change colours, is shown as a picture of it.
+    """
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 as Console takes them
+        super().__init__(emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 as Console takes them
+        """Return the text as it is shown."""
+        return super().render_str(text.translate(_PICTURES), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Return what the terminal gets."""
+        if (
+            isinstance(renderable, Text)
+            and (plain := renderable.plain.translate(_PICTURES)) != renderable.plain
+        ):
+            renderable = renderable.copy()
+            renderable.plain = plain  # of the same length, so the styles stay where they are
+        return super().render(renderable, options)
+
+
+class _Stdout(_Plain):
     """The console for results. When its reader has gone, the program ends: nobody reads the result."""
 
     def on_broken_pipe(self) -> None:
@@ -65,7 +98,7 @@ class _Stdout(Console):
         leave_quietly()
 
 
-class _Stderr(Console):
+class _Stderr(_Plain):
     """The console for messages. When its reader has gone or its disk is full, the program continues its work,
     and its exit code tells the rest.
     """
@@ -152,7 +185,7 @@ def progress(total: int | None, what: str, *, by_itself: bool = True) -> Iterato
     """
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

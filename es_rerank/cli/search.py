@@ -88,7 +88,7 @@ def _show(answer: dict[str, Any]) -> None:
             str(rank),
             movement(was, rank),
             _score(hit["_score"]),
-            hit["_id"],
+            Text(hit["_id"]),
             Text(excerpt_of(hit)),
         )
     stdout.print(table)

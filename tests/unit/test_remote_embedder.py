@@ -179,6 +179,15 @@ def test_a_service_that_returns_with_another_model_is_refused(opened: Opened, se
         embedder.embed(TEXTS)
 
 
+@pytest.mark.parametrize("name", ["a\n\x1b[31mred", "x" * 60_000])
+def test_a_name_that_cannot_be_shown_is_refused(opened: Opened, service: FakeEmbedder, name: str) -> None:
+    service.info = {"model_id": name, "model_type": {"embedding": {}}, "max_client_batch_size": 32}
+    with pytest.raises(RemoteModelError, match="is no name of at most 256 characters") as raised:
+        opened("remote:{}", "/embed").embed(TEXTS)
+    assert len(str(raised.value)) < 300
+    assert str(raised.value).isprintable()
+
+
 def test_a_model_without_a_name_is_refused(opened: Opened, service: FakeEmbedder) -> None:
     service.model = ""
     with pytest.raises(RemoteModelError, match=r"add \?model=NAME"):

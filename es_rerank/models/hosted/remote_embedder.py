@@ -50,6 +50,9 @@ which is None if it is the model's own."""
 _LONGEST_WORDS = 60
 """Most characters that the message of a failed trial repeats of one answer."""
 
+_LONGEST_NAME = 256
+"""Most characters of a model's name: an index records it, and messages repeat it."""
+
 
 class RemoteEmbedder(HttpEmbedder):
     """Embeds texts with the model of a service. **It sends the texts to that service**, which may bill them.
@@ -193,6 +196,12 @@ class RemoteEmbedder(HttpEmbedder):
             raise RemoteModelError(
                 f"{self._service} does not say which model it has, and an index records that; add "
                 "?model=NAME to the address",
+                service=self._service,
+            )
+        if len(model) > _LONGEST_NAME or not model.isprintable():
+            raise RemoteModelError(
+                f"{self._service} says that its model is {ascii(model)[:_LONGEST_WORDS]}, which is no name "
+                f"of at most {_LONGEST_NAME} characters that can be printed; name it by ?model=NAME",
                 service=self._service,
             )
         self._facts, self._dims, self._answered = facts, dims, heard.model
