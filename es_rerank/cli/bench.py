@@ -31,8 +31,9 @@ class _Benches(LazyGroup):
         ),
         "ingest": Entry(
             "bench_ingest",
-            "Compare how fast passages are embedded by the ingest, SentenceTransformer and fastembed: same "
-            "weights and texts, each system in its own environment and process, rounds interleaved.",
+            "Compare how fast passages are cut and embedded by this ingest, and embedded by "
+            "SentenceTransformer and fastembed: same weights and texts, each system in its own environment "
+            "and process, rounds interleaved.",
         ),
         "gateway": Entry(
             "bench_gateway",

@@ -44,7 +44,8 @@ ROOMS = ("es_rerank.sidecar", "es_rerank.client", "es_rerank.node", "ingest_pipe
 HEAVY = (*OF_EXTRAS, *NETWORK, *RUNTIME, *ROOMS, "structlog")
 """What no help needs."""
 
-MEASURES = {"demo", "evaluate", "bench engine", "bench load", "bench cost", "bench gateway", "bench vectors"}
+BENCHES = ("engine", "ingest", "load", "cost", "gateway", "vectors")
+MEASURES = {"demo", "evaluate", *(f"bench {name}" for name in BENCHES)}
 """Commands whose options take defaults and names from ``es_rerank.research``."""
 
 
@@ -206,7 +207,7 @@ def test_the_version_is_that_of_the_distribution() -> None:
     [
         ("es-rerank ", [name for name in COMMANDS if " " not in name]),
         ("es-rerank se", ["search", "serve"]),
-        ("es-rerank bench ", ["engine", "load", "cost", "gateway"]),
+        ("es-rerank bench ", list(BENCHES)),
         ("es-rerank --v", ["--version"]),
         ("es-rerank search --f", ["--field", "--filter", "--first-stage"]),
     ],
