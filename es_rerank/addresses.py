@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
+from urllib.parse import unquote_plus
 
 _CREDENTIALS = re.compile(r"((?:\w+:/{1,2})?[^\s/:@'\"(\[]*+):\S*@")
 """Matches the user and password of an address inside a sentence.
@@ -74,6 +75,12 @@ def masked_in(sentence: str) -> str:
     """
     sentence = _QUERY_SECRET.sub(r"\1***", sentence) if "=" in sentence else sentence
     return _CREDENTIALS.sub(r"\1:***@", sentence) if "@" in sentence else sentence
+
+
+def query_secrets(address: str) -> list[str]:
+    """Return the values in an address's query that are secrets by their names, as they are and decoded."""
+    values = [found[0].removeprefix(found[1]) for found in _QUERY_SECRET.finditer(address)]
+    return [form for value in values for form in {value, unquote_plus(value)}]
 
 
 def has_credentials(address: str) -> bool:

@@ -5,6 +5,7 @@ are waited for.
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -312,6 +313,40 @@ def test_keys_are_in_no_message_and_no_log(
         embedder.embed(TEXTS)
     for secret in ("pass", "geheim"):
         assert secret not in f"{raised.value}{embedder!r}{embedder.served_by()}"
+
+
+@pytest.mark.parametrize("before", [0, 450, 475, 499])
+def test_a_secret_is_masked_before_an_answer_is_cut(
+    opened: Opened, service: FakeEmbedder, before: int
+) -> None:
+    basic = base64.b64encode(b"user:g/heim-4711").decode()
+    said = f"{basic} g/heim-4711 g%2Fheim-4711 to+ken-0815 to%2Bken-0815 "
+    for words in (said, '{"error": "' + said, "<html>" + said + " " * 70_000):
+        secrets = opened().origin.replace("//", "//user:g%2Fheim-4711@") + "/v1?model=m&token=to%2Bken-0815"
+        embedder = opened("remote:openai:" + secrets, api_key=None)
+        service.replies = [Response("x" * before + words, 401)]
+        with pytest.raises(RemoteModelError, match="answered 401") as raised:
+            embedder.embed(TEXTS)
+        for secret in (basic, "g/heim-4711", "to+ken-0815"):
+            assert secret[:5] not in raised.value.message.partition("check the key")[0]
+    service.replies = [JSONResponse({"error": {"message": "x" * before + f" Bearer {KEY}"}}, 401)]
+    with pytest.raises(RemoteModelError, match="answered 401") as raised:
+        opened().embed(TEXTS)
+    assert KEY[:5] not in raised.value.message
+
+
+def test_a_wait_beyond_the_end_of_a_call_is_an_error_at_once(opened: Opened, service: FakeEmbedder) -> None:
+    embedder = opened(timeout_s=30.0, patience_s=30.0)
+    embedder.embed(TEXTS)
+    service.replies = [JSONResponse({"error": "daily limit"}, 429, {"retry-after": "3600"})]
+    asked = len(service.bodies)
+    for purpose in ("query", "query", "passage"):
+        with pytest.raises(OverloadError, match="429") as raised:
+            embedder.embed(["x"], purpose=purpose)
+        assert raised.value.retry_after_s == 300  # the longest that a caller is told
+    with pytest.raises(OverloadError, match="asked to wait"):
+        asyncio.run(embedder.aembed(["x"], purpose="query", deadline=time.monotonic() + 30))
+    assert len(service.bodies) == asked + 1
 
 
 def test_an_empty_call_and_empty_texts(opened: Opened, service: FakeEmbedder) -> None:

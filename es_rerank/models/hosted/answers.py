@@ -16,6 +16,7 @@ from ...defaults import MAX_DEPTH
 from ...errors import RemoteScoreError
 from ...off_loop import LARGE_CHARACTERS, off_loop_if
 from ...types import FloatArray, Scale
+from .secrets import without_secrets
 
 _BOUNDS: dict[Scale, tuple[float, float]] = {
     "probability": (0.0, 1.0),
@@ -100,16 +101,16 @@ def values_by_index(
     return np.asarray([values[index] for index in range(count)], dtype=np.float32)
 
 
-def reason(body: object) -> str:
+def reason(body: object, secrets: Iterable[str] = ()) -> str:
     """Return the reason that an error body gives, in at most 500 characters; the whole body when its shape is
-    unknown.
+    unknown. ``secrets`` are masked in it, see ``secrets``.
     """
     while (
         isinstance(body, Mapping)
         and (inner := next((body[key] for key in _REASON_KEYS if body.get(key)), None)) is not None
     ):
         body = inner
-    text = str(body).strip() or "without a reason"
+    text = without_secrets(str(body), secrets).strip() or "without a reason"
     return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "…"
 
 
@@ -131,7 +132,7 @@ async def json_of(response: httpx.Response) -> object:
 def said_in(response: httpx.Response, parsed: object) -> object:
     """Return what an answer without scores says: its JSON, else its text."""
     if is_cut(response):
-        return f"over {len(response.content):,} bytes, which begin: {response.text[:_LONGEST_VALUE]}"
+        return f"over {len(response.content):,} bytes, which begin: {response.text}"  # ``reason`` cuts it
     return response.text if parsed is None else parsed
 
 

@@ -17,6 +17,7 @@ from ...types import Scale
 from .answers import FEW_BYTES, Answer, reason, values_by_index
 from .http_reranker import HttpReranker, Terms
 from .http_service import CONCURRENCY, SERVICE_TIMEOUT_S, service_address
+from .secrets import without_secrets
 
 if TYPE_CHECKING:
     from cohere import AsyncClientV2
@@ -114,14 +115,14 @@ class CohereReranker(HttpReranker[Terms]):
         except (AttributeError, TypeError, ValueError, RecursionError) as error:
             # The SDK checks neither types nor levels nor encoding: unexpected answers cause these errors.
             raise RemoteScoreError(
-                f"{self._service} answered in a shape that Cohere's SDK cannot read ({error}); check the "
-                "address (ES_RERANK_COHERE_URL)",
+                f"{self._service} answered in a shape that Cohere's SDK cannot read "
+                f"({without_secrets(str(error), self._secrets)}); check the address (ES_RERANK_COHERE_URL)",
                 service=self._service,
             ) from error
         if warnings:
             # Their text may repeat what was sent, which the sidecar's log never has.
             _LOG.warning("%s sent %d warnings with its answer", self._service, len(warnings))
-            _LOG.debug("%s warns: %s", self._service, reason(warnings))
+            _LOG.debug("%s warns: %s", self._service, reason(warnings, self._secrets))
         return Answer(values_by_index(rows, len(texts), terms.scale, self._service))
 
     async def _terms(self, timeout_s: float) -> Terms:  # noqa: ARG002 they are known

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from pydantic import SecretStr
 
+from ...defaults import LONGEST_S
 from ...dialects.asking_vectors import VECTOR_EXAMPLE
 from ...errors import DeadlineError, EsRerankError, OverloadError, RemoteModelError
 from ...text.pairs import well_formed
@@ -81,6 +83,7 @@ class HttpEmbedder(HttpService):
         patience_s: float = PATIENCE_S,
         concurrency: int = CONCURRENCY,
         credentials: tuple[str, str] | None = None,
+        secrets: Sequence[str] = (),
     ) -> None:
         super().__init__(
             name=service,
@@ -89,6 +92,7 @@ class HttpEmbedder(HttpService):
             timeout_s=timeout_s,
             concurrency=concurrency,
             credentials=credentials,
+            secrets=secrets,
         )
         self._most, self._most_bytes, self._patience_s = most, most_bytes, patience_s
         self._terms: EmbedderTerms | None = None
@@ -304,6 +308,13 @@ class HttpEmbedder(HttpService):
 
     async def _attempt(self, ask: Callable[[float], Awaitable[T]], left: float) -> T:
         wait = self._free_at - time.monotonic()
+        if (
+            wait >= left
+        ):  # it asked another request to wait so long: nothing is sent, and nobody waits in vain
+            raise OverloadError(
+                f"{self._service} asked to wait {wait:.0f} seconds more (429); try again then",
+                retry_after_s=max(1, math.ceil(min(wait, LONGEST_S))),
+            )
         if wait > 0:
             await asyncio.sleep(wait)
         # The last attempt gets all of the time that is left, so that the caller's timeout ends it.

@@ -22,6 +22,7 @@ from ..closeable import Closeable
 from .answers import FEW_BYTES, reason
 from .background import BackgroundLoop
 from .retrying import TransientError, retried, retry_after
+from .secrets import secrets_of
 
 T = TypeVar("T")
 
@@ -41,7 +42,8 @@ class HttpService(Closeable):
     A request that fails in a transient way is sent again, but never after the deadline. Safe to share between
     threads and event loops: all of them use the same connections, and a forked child opens its own.
     ``timeout_s`` is the time that one request may take, its retries included, in a call without a deadline.
-    ``credentials`` are user and password of basic authentication. Raises SettingsError for a key that no HTTP
+    ``credentials`` are user and password of basic authentication, ``secrets`` what else no message repeats.
+    Raises SettingsError for a key that no HTTP
     header can carry.
     """
 
@@ -61,6 +63,7 @@ class HttpService(Closeable):
         timeout_s: float,
         concurrency: int,
         credentials: tuple[str, str] | None = None,
+        secrets: Sequence[str] = (),
     ) -> None:
         if api_key is not None and not _fits_a_header(api_key.get_secret_value()):
             raise SettingsError(
@@ -74,6 +77,7 @@ class HttpService(Closeable):
         self._name, self._service, self._key = name, service, api_key
         self._timeout_s, self._concurrency = timeout_s, concurrency
         self._credentials = credentials
+        self._secrets = secrets_of(api_key and api_key.get_secret_value(), credentials, secrets)
         self._loop = BackgroundLoop(f"es-rerank {name}")
         self._connect()
         in_every_child(self._disconnect)
@@ -160,11 +164,8 @@ class HttpService(Closeable):
             _BOUND.reset(before)
 
     def _said(self, status: int, body: object) -> str:
-        """Return what a service answered instead; if it repeats the API key, the key is masked."""
-        explanation = reason(body)
-        if self._key is not None:
-            explanation = explanation.replace(self._key.get_secret_value(), str(self._key))
-        return f"answered {status}: {explanation}"
+        """Return what a service answered instead; if it repeats a key or a password, that is masked."""
+        return f"answered {status}: {reason(body, self._secrets)}"
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: object) -> Exception:
         """Return the exception for an answer that is an error."""

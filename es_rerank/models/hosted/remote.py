@@ -16,6 +16,7 @@ from typing import NamedTuple
 import httpx
 from pydantic import SecretStr
 
+from ...addresses import query_secrets
 from ...bounded_answers import Bound
 from ...defaults import MOST_POSITIONS
 from ...dialects.asking import (
@@ -144,6 +145,7 @@ class RemoteReranker(HttpReranker[Way]):
             timeout_s=timeout_s,
             concurrency=concurrency,
             credentials=credentials,
+            secrets=query_secrets(url),
         )
         self._facts = Facts()
         self._found: Found | None = None
@@ -368,8 +370,8 @@ class RemoteReranker(HttpReranker[Way]):
         ]
         if not all(part.isdecimal() and len(part) < 10 and int(part) < count for part in positions):
             raise RemoteScoreError(
-                f"{self._service} says that it cut the passages {reason(','.join(positions))} of {count}; "
-                "this is not a usable rerank service, check its address",
+                f"{self._service} says that it cut the passages {reason(','.join(positions), self._secrets)} "
+                f"of {count}; this is not a usable rerank service, check its address",
                 service=self._service,
             )
         return [int(part) for part in positions]

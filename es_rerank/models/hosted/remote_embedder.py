@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 from pydantic import SecretStr
 
+from ...addresses import query_secrets
 from ...bounded_answers import Bound
 from ...dialects.asking import below
 from ...dialects.asking_vectors import (
@@ -108,6 +109,7 @@ class RemoteEmbedder(HttpEmbedder):
             timeout_s=timeout_s,
             patience_s=patience_s,
             credentials=credentials,
+            secrets=query_secrets(url),
         )
         self._measure = measure
         self._named_most, self._facts = most, EmbedderFacts()
