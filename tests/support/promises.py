@@ -845,6 +845,10 @@ A document that is refused is written to a rejects file with the reason; correct
     tests/node/test_killed_lifecycle.py::test_a_removal_that_was_killed_goes_on
 tells which documents stay, and how to update or delete one.
     tests/node/test_ingest_sync.py::test_one_document_is_put_and_deleted
+`--runner ray` (extra `ray`) converts, cuts, embeds and writes on
+    tests/node/test_ray_ingest.py::test_the_index_is_that_of_the_local_runner
+    tests/node/test_ray_ingest.py::test_a_worker_that_is_killed_changes_nothing
+    tests/node/test_ray_ingest.py::test_the_command_runs_on_ray
 *Metadata* are every field beside `_id`, `title` and `text`.
     tests/node/test_ingest.py::test_a_beir_folder_is_indexed_behind_an_alias
     tests/node/test_ingest.py::test_metadata_filters_by_its_type
