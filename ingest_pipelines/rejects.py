@@ -71,7 +71,10 @@ class RejectsFile:
         """
         # A document may be rejected because JSON in UTF-8 cannot hold it. Therefore the text is escaped to
         # ASCII, and a value of a foreign type is written as its str().
-        line = json.dumps(reject._asdict(), default=str) + "\n"
+        try:
+            line = json.dumps(reject._asdict(), default=_text) + "\n"
+        except (ValueError, TypeError, RecursionError):
+            line = json.dumps(reject._replace(document=_writable(reject.document))._asdict()) + "\n"
         try:
             file = self._file or self._open()
             file.write(line)
@@ -99,3 +102,29 @@ class RejectsFile:
             number += 1
             path = Path(f"{self._index}.rejects-{number}.jsonl")
         return path
+
+
+_DEEPEST = 200
+_MOST_BITS = 13_000
+"""Python does not write a whole number of more than 4,300 digits, except in hexadecimal."""
+
+
+def _writable(value: Any, depth: int = _DEEPEST) -> Any:  # noqa: ANN401 any value
+    """Return a value as JSON can hold it: what is nested deeper than ``_DEEPEST`` levels is ``…``."""
+    if isinstance(value, dict | list | tuple) and depth < 0:
+        return "…"
+    if isinstance(value, dict):
+        return {_text(key): _writable(inner, depth - 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_writable(inner, depth - 1) for inner in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if value.bit_length() <= _MOST_BITS else hex(value)
+    return value if value is None or isinstance(value, str | bool | float) else _text(value)
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 any value
+    """Return what an object says of itself, or its type where it fails to."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 an object of the caller's may fail in any way
+        return hex(value) if isinstance(value, int) else f"<{type(value).__qualname__}>"

@@ -15,7 +15,7 @@ from ..rejects import Reject
 from .encodings import read_text
 from .fields import value_at
 from .files import FoundFile
-from .plain_values import NoMetadataError, chosen_metadata, plain_metadata
+from .plain_values import MOST_VALUES, NoMetadataError, chosen_metadata, plain_metadata
 
 MARKDOWN = (".md", ".markdown", ".mdown", ".mkd", ".mdx")
 """Ends of the names of such files."""
@@ -30,6 +30,9 @@ _LOOKS_LIKE_A_KEY = {
     ),
     "+++": re.compile(r"""(?:[ \t]*(?:#.*)?\n)*[ \t]*(?:\[|[^\s=][^=\n]*=)"""),
 }
+_MOST_DOTS = 1_000
+"""Most dots in a line of TOML: for a dotted key, tomllib needs memory with the square of its parts, which is
+gigabytes for 80 kB of them."""
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _ATX = re.compile(r" {0,3}#[ \t]")
 _MOST_TITLE = 1000
@@ -125,6 +128,9 @@ def _yaml(source: str) -> dict[str, Any]:
 
 
 def _toml(source: str) -> dict[str, Any]:
+    for number, text in enumerate(source.split("\n"), 2):
+        if text.count(".") > _MOST_DOTS:
+            raise _FrontMatterError(f"front matter has a line of more than {_MOST_DOTS} dots", number)
     try:
         return tomllib.loads(source)
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
@@ -134,7 +140,20 @@ def _toml(source: str) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads plain values as YAML 1.2 does: ``no`` is a text, and ``12:30`` is not 750."""
+    """Reads plain values as YAML 1.2 does: ``no`` is a text, and ``12:30`` is not 750.
+
+    What mappings take from others (``<<``) is limited: a few lines can stand for billions of values.
+    """
+
+    _merged = 0
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        self._merged += len(node.value)
+        if self._merged > MOST_VALUES:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"more than {MOST_VALUES} values are merged", node.start_mark
+            )
 
 
 _TAG = "tag:yaml.org,2002:"

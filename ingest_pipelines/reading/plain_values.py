@@ -16,10 +16,12 @@ MOST_VALUES = 100_000
 """Most values of one document's metadata. A few lines of YAML with aliases can stand for billions."""
 
 _DEEPEST = 200
+_MOST_BITS = 3322
+"""Bits of 10^1000. Python itself does not write whole numbers of more than 4,300 digits."""
 
 
 class NoMetadataError(ValueError):
-    """The metadata are too many, too deeply nested, or hold themselves."""
+    """The metadata are too many, too deeply nested, hold themselves, or hold a number that is too long."""
 
 
 def plain_metadata(metadata: Mapping[Any, Any]) -> dict[str, Any]:
@@ -27,7 +29,8 @@ def plain_metadata(metadata: Mapping[Any, Any]) -> dict[str, Any]:
 
     Dates and times become ISO 8601, bytes base64, NaN and infinity their names, sets and other iterables
     lists, numbers of NumPy those of Python, keys strings, and other objects what ``str()`` gives. Raises
-    NoMetadataError when that is more than ``MOST_VALUES`` values, or nested too deeply.
+    NoMetadataError when that is more than ``MOST_VALUES`` values, nested too deeply, or holds a whole number
+    of more than 1,000 digits.
     """
     left = [MOST_VALUES]
     return {_key(key): _plain(value, left, _DEEPEST) for key, value in metadata.items()}
@@ -63,6 +66,10 @@ def _scalar(value: Any, left: list[int], depth: int) -> Any:  # noqa: ANN401 any
     elif value is None or isinstance(value, bool):
         plain = value
     elif isinstance(value, int):
+        if value.bit_length() > _MOST_BITS:
+            raise NoMetadataError(
+                "its metadata hold a number of more than 1,000 digits, which Elasticsearch does not read"
+            )
         plain = int(value)
     elif isinstance(value, float):
         plain = float(value) if math.isfinite(value) else str(float(value))

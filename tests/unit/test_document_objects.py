@@ -14,10 +14,12 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from sources import rejects_file
 
 from es_rerank.collection import Document
 from es_rerank.errors import SourceError
 from ingest_pipelines import Reject, documents_of
+from ingest_pipelines.rejects import rejected
 
 
 class Colour(Enum):
@@ -182,3 +184,24 @@ def test_documents_of_langchain_and_llama_index_are_taken() -> None:
         ("r1", "", "Resource", {}),
     ]
     assert isinstance(image, Reject)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"text": "x", "n": 10**5000},
+        Document("1", "", "x", {"n": 10**5000}),
+        Document("1", "", "x", LOOP),
+        Document("1", "", "x", {(1, 2): {"n": {3}}}),  # type: ignore[dict-item]
+        {"_id": 1.5, "text": "x", "hostile": Hostile()},
+        {"text": "x", "hostile": Hostile(), 7: LOOP},
+    ],
+)
+def test_every_reject_can_be_written(tmp_path: Path, item: Any) -> None:
+    (found,) = documents_of([item])
+    if isinstance(found, Document):
+        found = rejected(found, "its content cannot be written")
+    assert isinstance(found, Reject)
+    file = rejects_file([found], tmp_path / "a.rejects.jsonl")
+    (line,) = file.read_text().splitlines()
+    assert json.loads(line)["document"]["text"] == "x"

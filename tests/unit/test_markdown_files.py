@@ -38,6 +38,9 @@ Text.
 
 BOMB = "b0: &b0 x\n" + "".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 9)}]\n" for n in range(1, 10))
 """A few lines that stand for a billion values."""
+MERGED = "b0: &b0 {a: 1, b: 2}\n" + "".join(
+    f"b{n}: &b{n} {{<<: [{', '.join([f'*b{n - 1}'] * 10)}]}}\n" for n in range(1, 10)
+)
 
 
 def one(path: Path, content: str | bytes, fields: Fields | None = None) -> Document | Reject:
@@ -113,6 +116,12 @@ def test_the_title_is_the_front_matters_or_the_first_heading_or_the_name(
         ("---\na: 1\n---\n\n", None, "no text"),
         ("---\nd: 2024-13-45\n---\ntext", 2, "not YAML"),
         ("---\n" + BOMB + "---\ntext", 1, "more than 100000 values"),
+        ("---\n" + MERGED + "---\ntext", 6, "more than 100000 values are merged"),
+        ("---\nt: 1\na: 0x" + "f" * 10_000 + "\n---\ntext", 1, "a number of more than 1,000 digits"),
+        ("+++\na = 0x" + "f" * 10_000 + "\n+++\ntext", 1, "a number of more than 1,000 digits"),
+        ("+++\nt = 1\n" + ".".join(["a"] * 40_000) + " = 1\n+++\ntext", 3, "a line of more than 1000 dots"),
+        ("+++\n" + ("a." * 999 + "a = 1\n") * 2 + "+++\ntext", 3, "not TOML"),
+        ("+++\n[a" + """ . 'a' . "a\"""" * 20_000 + "]\n+++\ntext", 2, "a line of more than 1000 dots"),
         ("---\na: &a [*a]\n---\ntext", 1, "nested deeper"),
         ("---\na: " + "[" * 600 + "\n---\ntext", 2, "not YAML"),
         ("---\na: " + "x" * 300_000 + "\n---\ntext", 1, "at most 262144"),
