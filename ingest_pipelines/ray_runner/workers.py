@@ -22,11 +22,17 @@ class Workers:
 
 
 def workers_for(nodes: Sequence[float], actors: int | None, threads: int | None) -> Workers:
-    """Return the actors for machines with so many processors each. At least one processor is left for tasks
-    unless there is only one. None: this chooses.
+    """Return the actors for machines with so many processors each. None: this chooses.
+
+    An actor fits on one machine, and some of the cluster is left for tasks, else neither would ever run. Ray
+    reserves whole processors, or a part of one.
     """
     there = [cpus for cpus in nodes if cpus >= 1] or [1.0]
     threads = threads or max(1, min(_MOST_THREADS, int(min(there)) - 1))
-    cpus = threads if sum(there) > threads else sum(there) / 2
-    most = max(1, sum(int(each // threads) for each in there) - (sum(there) % threads < 1))
+    cpus: float = min(threads, int(max(there)))
+    if sum(there) <= cpus:
+        cpus = int(sum(there)) - 1 or 0.5
+    most = sum(int(each // cpus) for each in there)
+    if most > 1 and sum(there) - most * cpus < 1:
+        most -= 1
     return Workers(min(actors, most) if actors else most, threads, cpus)

@@ -156,7 +156,7 @@ def processes(run: subprocess.Popen[str], kind: str) -> list[psutil.Process]:
 
 
 def written(es: Elasticsearch, index: str) -> int:
-    stats = es.indices.stats(index=index, metric="indexing", ignore_unavailable=True)
+    stats = es.indices.stats(index=index, metric="indexing")
     return int(stats["_all"]["total"].get("indexing", {}).get("index_total", 0))
 
 
@@ -166,13 +166,13 @@ def test_a_worker_that_is_killed_changes_nothing(
 ) -> None:
     with start(node.url, f"{index}-ray", folder, "ray") as run:
         victims: list[psutil.Process] = []
-        until(
-            lambda: (
-                run.poll() is not None
-                or ((written(es, f"{index}-ray*") > 0 and victims.extend(processes(run, kind))) or victims)
-            ),
-            patience_s=PATIENCE_S,
-        )
+
+        def seen() -> bool:
+            if written(es, f"{index}-ray*"):
+                victims.extend(processes(run, kind))
+            return bool(victims) or run.poll() is not None
+
+        until(seen, patience_s=PATIENCE_S)
         assert victims, "the run ended before one was seen"
         victims[0].kill()
         assert counts(run) == expected

@@ -104,7 +104,12 @@ def test_each_row_is_a_document_or_a_failure() -> None:
         ([0.0, 8.0, 8.0], None, None, Workers(3, 4, 4)),
         ([2.0], 8, None, Workers(1, 1, 1)),
         ([16.0], 2, 3, Workers(2, 3, 3)),
-        ([2.0], None, 8, Workers(1, 8, 1.0)),
+        ([2.0], None, 8, Workers(1, 8, 1)),
+        ([3.0], None, 8, Workers(1, 8, 2)),
+        ([4.0, 4.0], None, 4, Workers(1, 4, 4)),
+        ([4.0, 4.0, 4.0], None, 8, Workers(2, 8, 4)),
+        ([4.0], None, 4, Workers(1, 4, 3)),
+        ([2.0, 64.0], None, None, Workers(65, 1, 1)),
     ],
 )
 def test_some_processors_are_left_for_tasks(
@@ -113,6 +118,8 @@ def test_some_processors_are_left_for_tasks(
     chosen = workers_for(nodes, actors, threads)
     assert chosen == workers
     assert chosen.actors * chosen.cpus < max(1.0, sum(nodes))
+    assert chosen.cpus <= max([1.0, *nodes])
+    assert chosen.cpus < 1 or chosen.cpus == int(chosen.cpus)
 
 
 def test_an_error_of_a_task_comes_as_it_was_raised() -> None:
