@@ -160,7 +160,7 @@ class DryRun:
         embedder: PlannedEmbedder,
         *,
         chunker: Chunker,
-        index_options: IndexOptions = "auto",
+        index_options: IndexOptions | None = None,
         price: float | None = None,
         tokens_per_minute: float | None = None,
     ) -> None:
@@ -284,7 +284,7 @@ class DryRun:
     def _megabytes(self, so_far: Estimate, sums: _Sum, dims: int) -> float:
         options = (
             options_by_size(so_far.passages, dims)
-            if self._options == "auto"
+            if self._options in (None, "auto")
             else named_options(self._options, dims)
         )
         each = _vector_bytes(options.type, dims) + _PASSAGE_BYTES

@@ -167,16 +167,14 @@ def recorded_recipe(meta: Mapping[str, Any]) -> IndexRecipe | None:
     if meta.get("managed_by") != MANAGED_BY:
         return None
     try:
-        return IndexRecipe(
-            meta["embedder"],
-            meta["dims"],
-            meta["chunking"]["size"],
-            meta["chunking"]["overlap"],
-            meta["version"],
-            meta["chunking"].get("tokenizer"),
-        )
+        embedder, tokenizer = meta["embedder"], meta["chunking"].get("tokenizer")
+        numbers = meta["dims"], meta["chunking"]["size"], meta["chunking"]["overlap"], meta["version"]
     except (KeyError, TypeError, AttributeError):
         return None
+    named = isinstance(embedder, str) and isinstance(tokenizer, str | None)
+    if not named or not all(type(number) is int for number in numbers):
+        return None
+    return IndexRecipe(embedder, *numbers, tokenizer)
 
 
 def content_hash(document: Document, recipe: IndexRecipe) -> str:

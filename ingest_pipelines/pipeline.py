@@ -21,7 +21,7 @@ from elasticsearch import Elasticsearch
 
 from es_rerank.collection import Document
 from es_rerank.errors import IngestError, IngestStoppedError
-from es_rerank.models import Embedder
+from es_rerank.models import Embedder, HostedEmbedder
 from es_rerank.text.chunking import Chunker
 
 from .counting import CountedFlow, Running, Tally
@@ -37,10 +37,10 @@ from .rejects import Reject, RejectsFile
 from .search_record import record_reranker, reranker_for
 from .stages import InFlight, IngestBatch, as_sources, ingest_batches, without_unchanged
 from .target import Address, Target
-from .vector_growth import takes_oversampling, vector_growth
+from .vector_growth import options_to_keep, takes_oversampling, vector_growth
 from .vector_options import IndexOptions, VectorOptions, named_options, options_by_size
 from .vectors import written_for
-from .versions import writable_index
+from .versions import managed_index, writable_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,9 @@ class Ingest:
 
     ``index_options``: the type of index that Elasticsearch makes of the vectors. With "auto", a new index
     gets what fits its number of passages, also while it grows (see ``vector_options``), and an index that
-    exists keeps what somebody named. ``default_reranker``: the reranker that the index records for searches
-    that name neither a field nor a reranker. Without it, the one that is recorded stays, also in a rebuild.
+    exists keeps what somebody named. With None, a rebuild keeps it too. ``default_reranker``: the reranker
+    that the index records for searches that name neither a field nor a reranker. Without it, the one that is
+    recorded stays, also in a rebuild.
 
     A batch ends after ``batch_documents`` documents, or earlier when it holds ``batch_characters`` characters
     of text. It is sent in one bulk request, or in several requests of at most ``max_chunk_bytes`` bytes, or
@@ -115,7 +116,7 @@ class Ingest:
         embedder: Embedder,
         *,
         chunker: Chunker,
-        index_options: IndexOptions = "auto",
+        index_options: IndexOptions | None = None,
         default_reranker: str | None = None,
         batch_documents: int = 100,
         batch_characters: int = 200_000,
@@ -133,7 +134,7 @@ class Ingest:
         self._recipe = recipe_of(embedder, chunker)
         self._index_options = index_options
         self._default_reranker = default_reranker
-        if index_options != "auto":
+        if index_options not in (None, "auto"):
             named_options(index_options, embedder.dims)  # raises before anything is written
         self._running: Running | None = None
         self._stopping = False
@@ -175,7 +176,8 @@ class Ingest:
         check_sync(sync=sync, rebuild=rebuild)
         self._check_going()
         items = documents_of(documents)
-        vectors = self._vector_options()
+        self._answering(index)
+        vectors = self._vector_options(index, rebuild=rebuild)
         reranker = reranker_for(
             self._client, index, self._patience, named=self._default_reranker, rebuild=rebuild
         )
@@ -236,12 +238,23 @@ class Ingest:
         """Delete documents of the index; see ``lifecycle.documents.delete_documents``."""
         return delete_documents(self._client, index, ids, self._patience)
 
-    def _vector_options(self) -> VectorOptions:
+    def _answering(self, index: str) -> None:
+        """Ask a service once before an index is made for its vectors. Raises what ``embed`` raises."""
+        embedder = self._embedder
+        if isinstance(embedder, HostedEmbedder) and not managed_index(self._client, index, self._patience):
+            embedder.embed_accepted([])
+
+    def _vector_options(self, index: str, *, rebuild: bool) -> VectorOptions:
         """Return the options of an index that is made: those that were named, or those of a small one."""
-        oversamples = self._patience.call(lambda: takes_oversampling(self._client))
-        if self._index_options == "auto":
-            return options_by_size(0, self._recipe.dims, oversamples=oversamples)
-        return named_options(self._index_options, self._recipe.dims, oversamples=oversamples)
+        oversamples, dims = self._patience.call(lambda: takes_oversampling(self._client)), self._recipe.dims
+        named = self._index_options
+        if named is None and rebuild:
+            kept = options_to_keep(self._client, index, dims, self._patience, oversamples=oversamples)
+            if kept is not None:
+                return kept
+        if named is None or named == "auto":
+            return options_by_size(0, dims, oversamples=oversamples)
+        return named_options(named, dims, oversamples=oversamples)
 
     def stop(self) -> None:
         """Let the run end soon: what is embedded or being embedded is written, and nothing else is begun.

@@ -8,10 +8,17 @@ from typing import Any
 
 from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundError
 
-from es_rerank.errors import IndexMismatchError
+from es_rerank.errors import IndexMismatchError, SettingsError
 
 from .patience import BUSY, Patience
-from .vector_options import VECTORS, VectorOptions, most_passages, options_by_size
+from .vector_options import (
+    VECTORS,
+    VectorOptions,
+    most_passages,
+    named_options,
+    options_by_size,
+    recorded_options,
+)
 
 _OVERSAMPLES_SINCE = {8: 19, 9: 1}
 """First minor version of each major that takes ``rescore_vector`` in a mapping:
@@ -49,6 +56,26 @@ def vector_growth(
     return VectorGrowth(client, index, patience)
 
 
+def options_to_keep(
+    client: Elasticsearch, name: str, dims: int, patience: Patience, *, oversamples: bool
+) -> VectorOptions | None:
+    """Return the options that somebody named for the index or alias ``name``, for a new version of it with
+    vectors of ``dims`` dimensions. None if nobody named any, or they do not go with these vectors.
+    """
+    try:
+        states = patience.call(lambda: client.indices.get_mapping(index=name)).body.values()
+    except NotFoundError:
+        return None
+    recorded = [recorded_options(state["mappings"].get("_meta", {})) for state in states]
+    found = recorded[0] if len(recorded) == 1 else None
+    if found is None or found.chosen != "given":
+        return None
+    try:
+        return named_options(found.type, dims, oversamples=oversamples)
+    except SettingsError:
+        return None
+
+
 class VectorGrowth:
     """Keeps the ``index_options`` of an index fit for its number of passages while an ingest fills it.
 
@@ -80,10 +107,8 @@ class VectorGrowth:
 
     def _most_recorded(self) -> int | None:
         """Return the number of passages above which other options are due, None if never."""
-        recorded = _mappings(self._client, self._index, self._patience).get("_meta", {}).get(VECTORS)
-        if not isinstance(recorded, Mapping) or recorded.get("chosen") != "auto":
-            return None
-        return most_passages(recorded.get("index_options", {}).get("type"))
+        recorded = recorded_options(_mappings(self._client, self._index, self._patience).get("_meta", {}))
+        return most_passages(recorded.type) if recorded is not None and recorded.chosen == "auto" else None
 
     def _passages(self) -> int:
         self._patience.call(lambda: self._client.indices.refresh(index=self._index))
@@ -100,7 +125,7 @@ class VectorGrowth:
         mappings = _mappings(self._client, self._index, self._patience)
         oversamples = self._patience.call(lambda: takes_oversampling(self._client))
         wanted = options_by_size(self._counted, int(mappings["_meta"]["dims"]), oversamples=oversamples)
-        if wanted.type == mappings["_meta"][VECTORS]["index_options"]["type"]:
+        if wanted.type == _vector_field(mappings).get("index_options", {}).get("type"):
             return None  # nothing fits these vectors better here
         try:
             _set(self._client, self._index, wanted, self._patience)
@@ -113,7 +138,8 @@ def _give(client: Elasticsearch, index: str, options: VectorOptions, patience: P
     """Give an index the options that somebody named, if it has others. Raises IndexMismatchError."""
     mappings = _mappings(client, index, patience)
     there = _vector_field(mappings).get("index_options", {}).get("type")
-    if there == options.type and mappings.get("_meta", {}).get(VECTORS, {}).get("chosen") != "auto":
+    recorded = recorded_options(mappings.get("_meta", {}))
+    if there == options.type and (recorded is None or recorded.chosen != "auto"):
         return
     try:
         _set(client, index, options, patience)

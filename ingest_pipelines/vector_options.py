@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from es_rerank.errors import SettingsError
 
@@ -54,6 +54,25 @@ class VectorOptions:
     def as_meta(self) -> dict[str, Any]:
         """Return what the mapping's ``_meta`` records."""
         return {"index_options": dict(self.index_options), "chosen": self.chosen, "why": self.why}
+
+
+class Recorded(NamedTuple):
+    """The type of ``index_options`` that a mapping's ``_meta`` records, and how it was chosen."""
+
+    type: str
+    chosen: str
+
+
+def recorded_options(meta: Mapping[str, Any]) -> Recorded | None:
+    """Return what a mapping's ``_meta`` records of the options; None for no record, or one of another
+    shape.
+    """
+    record = meta.get(VECTORS)
+    options = record.get("index_options") if isinstance(record, Mapping) else None
+    kind = options.get("type") if isinstance(options, Mapping) else None
+    if not isinstance(record, Mapping) or not isinstance(kind, str):
+        return None
+    return Recorded(kind, str(record.get("chosen")))
 
 
 EXACT_FLOAT = VectorOptions(

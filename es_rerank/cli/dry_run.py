@@ -83,7 +83,7 @@ class DryRunChoices:
     tokenizer: Path | None
     passage_tokens: int
     overlap_tokens: int
-    index_options: IndexOptions
+    index_options: IndexOptions | None
     rebuild: bool
     price: float | None
     tokens_per_minute: float | None

@@ -117,13 +117,14 @@ def ingest(
         ),
     ] = False,
     index_options: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="How Elasticsearch indexes the vectors: flat, hnsw, int8_hnsw, bbq_hnsw, or auto: by how "
             "many there are.",
             rich_help_panel=_PASSAGES,
+            show_default="what the index has, else auto",
         ),
-    ] = "auto",
+    ] = None,
     default_reranker: Annotated[
         str | None,
         typer.Option(
@@ -178,7 +179,7 @@ def ingest(
             tokenizer,
             passage_tokens,
             overlap_tokens,
-            cast("IndexOptions", index_options),
+            cast("IndexOptions | None", index_options),
             rebuild,
             price,
             tokens_per_minute,
@@ -197,7 +198,7 @@ def ingest(
     ):
         made: dict[str, Any] = {
             "chunker": Chunker(model.tokenizer, size=passage_tokens, overlap=overlap_tokens),
-            "index_options": cast("IndexOptions", index_options),  # Ingest refuses any other name
+            "index_options": cast("IndexOptions | None", index_options),  # Ingest refuses any other name
             "default_reranker": default_reranker,
         }
         run: Ingest = (

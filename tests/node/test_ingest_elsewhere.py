@@ -11,7 +11,8 @@ from elasticsearch import Elasticsearch
 from embedding_services import DIMS, TOO_LONG, FakeEmbedder, embedding_app
 from ingests import everything
 from observed_apps import answering
-from rerank_services import serving_whichever
+from pydantic import SecretStr
+from rerank_services import KEY, serving_whichever
 from scripted_elasticsearch import Script
 from server import reserved_port, serving
 from starlette.responses import JSONResponse
@@ -19,7 +20,7 @@ from tiny_models import tiny_bi_encoder
 
 from es_rerank import RerankClient
 from es_rerank.collection import Document
-from es_rerank.errors import IndexMismatchError, OverloadError
+from es_rerank.errors import IndexMismatchError, OverloadError, RemoteModelError, RemoteScoreError
 from es_rerank.models import LoadedEmbedder
 from es_rerank.models.embedder_spec import parse_embedder
 from es_rerank.models.hosted import retrying
@@ -147,6 +148,27 @@ def test_a_refused_text_rejects_its_document_only(
     knn = {"field": "passages.vector", "k": 3, "num_candidates": 9, "query_vector_builder": builder}
     with pytest.raises(IndexMismatchError, match=r"holds vectors of \[hash-16\]"):
         client.search(index=index, retriever={"knn": knn})
+
+
+def test_no_index_is_made_for_a_service_that_does_not_answer(
+    es: Elasticsearch, index: str, service: FakeEmbedder, local: LoadedEmbedder
+) -> None:
+    with serving_whichever() as host:
+        host.app = embedding_app(service, "/v1/embeddings")
+        spec = parse_embedder("openai:hash-16?dims=8")
+        for key in ("wrong", KEY):  # the right one, and the service then makes other dimensions
+            with RemoteEmbedder(
+                spec,
+                host.url,
+                dialect="openai",
+                model=spec.model,
+                api_key=SecretStr(key),
+                measure=lambda _: (local.tokenizer, "a-measure"),
+            ) as model:
+                assert model.dims == 8  # as stated, so nothing is asked yet
+                with pytest.raises((RemoteModelError, RemoteScoreError)):
+                    _ingest(es, model).run(index, DOCUMENTS)
+            assert not es.indices.get(index=f"{index}*")
 
 
 def test_a_service_that_gives_up_says_how_to_go_on(

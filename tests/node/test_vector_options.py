@@ -28,7 +28,7 @@ def documents(first: int, last: int, text: str = "words of") -> list[Document]:
 
 
 def run(
-    es: Elasticsearch, index: str, some: list[Document], named: IndexOptions = "auto", **options: Any
+    es: Elasticsearch, index: str, some: list[Document], named: IndexOptions | None = None, **options: Any
 ) -> None:
     dims = options.pop("dims", 64)
     Ingest(
@@ -102,6 +102,21 @@ def test_named_options_stay_and_an_index_of_before_is_left_alone(
     run(es, index, documents(1, 7))
     assert vectors(es, index)[0] == {"type": "flat"}
     assert len(nearest(es, index)) == 7
+    run(es, index, documents(0, 5), rebuild=True)
+    options, recorded = vectors(es, index)
+    assert (options, recorded["chosen"]) == ({"type": "flat"}, "given")
+    run(es, index, documents(0, 5), "auto", rebuild=True)
+    assert vectors(es, index)[1]["chosen"] == "auto"
+
+
+@pytest.mark.parametrize("record", [{"chosen": "auto", "index_options": None}, {"index_options": [1]}, 5])
+def test_a_record_that_cannot_be_read_is_none(es: Elasticsearch, index: str, record: Any) -> None:
+    body = index_body(IndexRecipe("hash-64", 64, 8, 2))
+    body["mappings"]["_meta"]["vectors"] = record
+    es.indices.create(index=f"{index}-000001", aliases={index: {}}, **body)
+    run(es, index, documents(0, 1))
+    run(es, index, documents(0, 1), "int8_hnsw")
+    assert vectors(es, index)[1]["chosen"] == "given"
 
 
 def test_options_are_those_that_elasticsearch_takes() -> None:

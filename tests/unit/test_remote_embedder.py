@@ -170,6 +170,17 @@ def test_another_model_behind_the_same_address_is_refused(opened: Opened, servic
         embedder.embed(TEXTS)
 
 
+def test_the_first_model_that_is_named_stays(opened: Opened, service: FakeEmbedder) -> None:
+    embedder = opened()
+    service.model = ""
+    embedder.embed(TEXTS)
+    service.model = "a"
+    embedder.embed(TEXTS)
+    service.model = "b"
+    with pytest.raises(RemoteModelError, match="answers with the model b now"):
+        embedder.embed(TEXTS)
+
+
 def test_a_service_that_returns_with_another_model_is_refused(opened: Opened, service: FakeEmbedder) -> None:
     service.info = {"model_id": "e5", "max_client_batch_size": 32}
     embedder = opened("remote:{}", "/embed")

@@ -77,7 +77,7 @@ class HttpService(Closeable):
         self._name, self._service, self._key = name, service, api_key
         self._timeout_s, self._concurrency = timeout_s, concurrency
         self._credentials = credentials
-        self._secrets = secrets_of(api_key and api_key.get_secret_value(), credentials, secrets)
+        self._secrets = secrets_of(api_key.get_secret_value() if api_key else None, credentials, secrets)
         self._loop = BackgroundLoop(f"es-rerank {name}")
         self._connect()
         in_every_child(self._disconnect)

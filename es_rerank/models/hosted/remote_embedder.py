@@ -324,6 +324,7 @@ class RemoteEmbedder(HttpEmbedder):
 
     def _checked(self, heard: HeardVectors, count: int) -> Vectors:
         self._check_model(heard.model, self._answered)
+        self._answered = self._answered or heard.model  # the first answer may have named none
         return unit_vectors(heard.rows, count, self._dims, self._service)
 
     async def _post(
