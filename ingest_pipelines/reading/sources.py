@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -210,10 +211,28 @@ def _check_beside(source: Path, before: Sequence[Path], after: Sequence[Path]) -
         if kind_of(found.path.name) not in _WHOLE:
             continue
         for other in before:
-            twin = other / found.name if other.is_dir() else other
-            if twin.name == found.path.name and twin.is_file():
+            if twin := _twin(found, other):
                 raise SourceError(
                     f"{twin} and {found.path} would be one document, as both are {found.name} in their "
                     "source; give the folder that holds both, or rename one",
                     path=str(found.path),
                 )
+
+
+def _twin(found: Found, other: Path) -> Path | None:
+    """Return the file of another source that has the same name there, None if there is none that is read."""
+    if not other.is_dir():
+        return other if unicodedata.normalize("NFC", other.name) == found.name else None
+    parts = found.name.split("/")
+    if is_collection(other) or any(map(is_hidden, parts)):
+        return None
+    for form in ("NFC", "NFD"):
+        twin = other
+        for part in parts:
+            twin /= unicodedata.normalize(form, part)
+            if twin.is_symlink():
+                break
+        else:
+            if twin.is_file():
+                return twin
+    return None

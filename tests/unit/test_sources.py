@@ -156,18 +156,32 @@ def test_a_name_that_is_not_utf8_gives_an_id_that_is(tmp_path: Path) -> None:
         (["a", "a/x"], "lies in"),
         (["a/same.txt", "a"], "lies in"),
         (["a", "a"], "lies in"),
+        (["u/é.txt".replace("é", "e\u0301"), "v"], "would be one document"),
+        (["v", "u"], "would be one document"),
+        (["u", "v/é.txt"], "would be one document"),
     ],
 )
 def test_two_sources_never_give_two_files_one_id_or_one_file_two(
     tmp_path: Path, sources: list[str], message: str
 ) -> None:
     put(tmp_path, {"a/same.txt": "1", "a/x/y.txt": "2", "b/same.txt": "3", "c/other.txt": "4"})
+    put(tmp_path, {"u/e\u0301.txt": "5", "v/é.txt": "6"})
     with pytest.raises(SourceError, match=message):
         read_sources([tmp_path / source for source in sources])
     assert given(tmp_path / "a", tmp_path / "c").ids == ["same.txt", "x/y.txt", "other.txt"]
     put(tmp_path, {"a/.kept/z.txt": "5", "a/i.rejects.jsonl": '{"id": 1, "text": "x"}'})
     others = [tmp_path / "a", tmp_path / "a/.kept", tmp_path / "a/i.rejects.jsonl"]
     assert given(*others).ids == ["same.txt", "x/y.txt", "z.txt", "1"]
+
+
+def test_files_whose_names_are_only_alike_in_their_last_part_are_read(tmp_path: Path) -> None:
+    put(tmp_path, {"README.md": "a", "docs/guide/README.md": "b", "c/.x/y.txt": "c", "d/.x/y.txt": "d"})
+    put(tmp_path, {"e/f.txt": "e", "g/h.txt": "h"})
+    (tmp_path / "g/f.txt").symlink_to(tmp_path / "e/f.txt")
+    for sources in (["README.md", "docs"], ["docs", "README.md"], ["c", "d", "e/f.txt"], ["g", "e"]):
+        put(tmp_path, {"c/z.txt": "c", "d/q.txt": "d"})
+        found = given(*(tmp_path / source for source in sources))
+        assert len(set(found.ids)) == len(found.ids) > 1
 
 
 def test_json_lines_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
