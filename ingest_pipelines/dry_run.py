@@ -240,7 +240,9 @@ class DryRun:
             yield cut(found, self._chunker, self._embedder.room)
 
     def _counted(self, batch: IngestBatch, so_far: Estimate, sums: _Sum) -> Estimate:
-        sums.rejects += batch.rejects[: MOST_REJECTS - len(sums.rejects)]
+        # Without their records, of which each may have 64 MB.
+        named = batch.rejects[: MOST_REJECTS - len(sums.rejects)]
+        sums.rejects += [reject._replace(document=None) for reject in named]
         sums.bytes += sum(_bytes_of(document) for document in batch.documents.values())
         texts = [text for document in batch.cut.values() for text in document.embedded()]
         tokens = [self._chunker.count(text) for text in texts]

@@ -72,8 +72,8 @@ class IngestBatch:
     duplicates: int = 0
 
     def characters(self) -> int:
-        """Return how many characters of text it holds."""
-        return sum(len(document.title) + len(document.text) for document in self.documents.values())
+        """Return how many characters it holds: titles, texts, metadata, and records that are rejects."""
+        return sum(map(_size_of, self.documents.values())) + sum(map(_size_of, self.rejects))
 
 
 class InFlight:
@@ -104,14 +104,14 @@ def ingest_batches(
 ) -> Iterator[IngestBatch]:
     """Yield the items in batches.
 
-    A batch ends after ``documents`` items, or earlier when it holds ``characters`` characters of text. If
+    A batch ends after ``documents`` items, or earlier when they have ``characters`` characters. If
     several documents of a batch have the same id, the last one is kept. A document that Elasticsearch cannot
     store becomes a reject.
     """
     batch, size = IngestBatch(), 0
     for item in items:
         _add(batch, item, recipe)
-        size += len(item.text) if isinstance(item, Document) else 0
+        size += _size_of(item)
         if len(batch.documents) + len(batch.rejects) >= documents or size >= characters:
             yield batch
             batch, size = IngestBatch(), 0
@@ -133,8 +133,40 @@ def _add(batch: IngestBatch, item: Document | Reject, recipe: IndexRecipe) -> No
         batch.rejects.append(reject)
 
 
+_OTHER = 8
+"""Characters that a number is counted with."""
+
+_MOST_LOOKED_AT = 1_000_000
+"""Most values of one document of which the size is looked at: one may hold itself."""
+
+
+def _size_of(item: Document | Reject) -> int:
+    """Return about how many characters an item has as JSON."""
+    left: list[Any] = [item.document] if isinstance(item, Reject) else [item.title, item.text, item.metadata]
+    size = seen = 0
+    while left and seen < _MOST_LOOKED_AT:
+        value, seen = left.pop(), seen + 1
+        if isinstance(value, Mapping):
+            left.extend(value)
+            left.extend(value.values())
+        elif isinstance(value, list | tuple):
+            left.extend(value)
+        else:
+            size += len(value) if isinstance(value, str) else _OTHER
+    return size
+
+
+_KINDS = (("id", str), ("title", str), ("text", str), ("metadata", dict))
+
+
 def _fault(document: Document) -> Reject | None:
-    size = len(document.id.encode("utf-8", "replace"))
+    for name, kind in _KINDS:
+        if not isinstance(value := getattr(document, name), kind):
+            return rejected(document, f'its "{name}" must be a {kind.__name__}, found {type(value).__name__}')
+    try:
+        size = len(document.id.encode())
+    except UnicodeEncodeError as error:
+        return rejected(document, f"its id cannot be written in UTF-8: {error}")
     if not 0 < size <= _ID_BYTES:
         return rejected(document, f"its id has {size} bytes; Elasticsearch takes 1 to {_ID_BYTES}")
     if len(document.text) > MOST_CHARACTERS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 
 import numpy as np
+import pytest
 from ingests import chunker
 
 from es_rerank.collection import Document
@@ -54,3 +55,50 @@ def test_a_batch_of_one_call_is_finished_and_a_larger_one_is_given_up() -> None:
         (batch,) = list(ingest_batches(documents, RECIPE, documents=10_000, characters=10**9))[:1]
         done = embed(cut(batch, chunker(), None), HashEmbedder(), lambda: True)
         assert (done is not None) is finished
+
+
+LONG = "x" * 400
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        Document("{}", "", LONG, {}),
+        Document("{}", LONG, "x", {}),
+        Document("{}", "", "x", {"a": [{"b": LONG}]}),
+        Document("{}", "", "x", {LONG: 1}),
+        Document("{}", "", "x", {"n": [1.5] * 60}),
+        Reject("why", {"a": {"b": LONG}}),
+        Reject("why", LONG),
+        Document(5, "", "x", {"a": LONG}),  # type: ignore[arg-type]
+    ],
+)
+def test_all_that_an_item_holds_counts_in_the_size_of_a_batch(item: Document | Reject) -> None:
+    items = [
+        item._replace(id=str(number)) if isinstance(item, Document) and item.id == "{}" else item
+        for number in range(6)
+    ]
+    sizes = [
+        (len(batch.documents) + len(batch.rejects), batch.characters() >= 800)
+        for batch in ingest_batches(items, RECIPE, documents=100, characters=800)
+    ]
+    assert sizes == [(2, True)] * 3 + [(0, False)]
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (Document("\ud800", "", "x", {}), "its id cannot be written in UTF-8"),
+        (Document("", "", "x", {}), "its id has 0 bytes"),
+        (Document(1, "", "x", {}), 'its "id" must be a str, found int'),  # type: ignore[arg-type]
+        (Document("1", "", None, {}), 'its "text" must be a str'),  # type: ignore[arg-type]
+        (Document("1", None, "x", {}), 'its "title" must be a str'),  # type: ignore[arg-type]
+        (Document("1", "", "x", None), 'its "metadata" must be a dict'),  # type: ignore[arg-type]
+        (Document("1", "", "\ud800", {}), "surrogates not allowed"),
+        (Document("1", "", "x", {"n": 10**5000}), "Exceeds the limit"),
+    ],
+)
+def test_a_document_that_cannot_be_stored_is_a_reject(document: Document, reason: str) -> None:
+    (batch,) = ingest_batches([document, DOCUMENTS[0]], RECIPE, documents=100, characters=800)
+    assert list(batch.documents) == ["a"]
+    assert reason in batch.rejects[0].reason
