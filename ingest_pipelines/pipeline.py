@@ -242,7 +242,8 @@ class Ingest:
         """Ask a service once before an index is made for its vectors. Raises what ``embed`` raises."""
         embedder = self._embedder
         if isinstance(embedder, HostedEmbedder) and not managed_index(self._client, index, self._patience):
-            embedder.embed_accepted([])
+            embedder.embed_accepted([], lambda: self._stopping)
+            self._check_going()
 
     def _vector_options(self, index: str, *, rebuild: bool) -> VectorOptions:
         """Return the options of an index that is made: those that were named, or those of a small one."""

@@ -257,7 +257,7 @@ def embed(
     batch: IngestBatch, embedder: Embedder, given_up: Callable[[], bool] = lambda: False
 ) -> IngestBatch | None:
     """Embed the passages, at most ``EMBEDDED_AT_ONCE`` in one call; None if ``given_up`` says so before a
-    further call.
+    further call, or while a service that is busy or down is waited for.
     """
     texts = [text for document in batch.cut.values() for text in document.embedded()]
     vectors = np.empty((len(texts), embedder.dims), dtype=np.float32)
@@ -267,7 +267,10 @@ def embed(
             return None
         some = texts[start : start + EMBEDDED_AT_ONCE]
         if isinstance(embedder, HostedEmbedder):
-            vectors[start : start + len(some)], why = _accepted(embedder, some)
+            accepted = _accepted(embedder, some, given_up)
+            if accepted is None:
+                return None
+            vectors[start : start + len(some)], why = accepted
             refused |= {start + place: reason for place, reason in why.items()}
         else:
             vectors[start : start + len(some)] = embedder.embed(some, purpose="passage")
@@ -277,10 +280,12 @@ def embed(
     return batch
 
 
-def _accepted(embedder: HostedEmbedder, texts: list[str]) -> tuple[FloatArray, dict[int, str]]:
+def _accepted(
+    embedder: HostedEmbedder, texts: list[str], given_up: Callable[[], bool]
+) -> tuple[FloatArray, dict[int, str]] | None:
     """Return what ``embed_accepted`` returns. An error of the service says how to go on."""
     try:
-        return embedder.embed_accepted(texts)
+        return embedder.embed_accepted(texts, given_up)
     except (OverloadError, RemoteModelError) as error:
         error.message += "; what is indexed stays, and the same run goes on where this one ended"
         error.args = (error.message,)

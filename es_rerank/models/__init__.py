@@ -6,7 +6,7 @@ be inherited: any object with the same methods and properties is one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -172,9 +172,12 @@ class HostedEmbedder(Protocol):
         path.
         """
 
-    def embed_accepted(self, texts: Sequence[str]) -> tuple[Vectors, dict[int, str]]:
+    def embed_accepted(
+        self, texts: Sequence[str], given_up: Callable[[], bool] = lambda: False
+    ) -> tuple[Vectors, dict[int, str]] | None:
         """Return unit vectors of passages, float32, (len(texts), dims), and by position why the service
-        refused a text, which has zeros for a vector.
+        refused a text, which has zeros for a vector. None if ``given_up`` says so while all that is left
+        waits for a service that is busy or down.
         """
 
     async def aclose(self) -> None:

@@ -210,7 +210,7 @@ def test_a_text_that_is_refused_takes_no_other_with_it(opened: Opened, service: 
     embedder = opened()
     texts = [f"text {place}" if place not in (3, 7) else TOO_LONG for place in range(12)]
     for service.status in (400, 413, 500):
-        vectors, refused = embedder.embed_accepted(texts)
+        vectors, refused = embedder.embed_accepted(texts) or pytest.fail("nobody has given up")
         assert sorted(refused) == [3, 7]
         assert all(f"answered {service.status}" in why for why in refused.values())
         good = [place for place in range(12) if place not in refused]
@@ -246,6 +246,17 @@ def test_a_rate_limit_slows_passages_and_does_not_end_them(opened: Opened, servi
     service.replies = [JSONResponse({"error": "slow"}, 429, {"retry-after": "0.01"})] * 15
     np.testing.assert_allclose(embedder.embed(TEXTS), WANTED, atol=1e-6)
     assert not service.replies  # more often than the four attempts that a query has
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_call_that_is_given_up_waits_no_more(opened: Opened, service: FakeEmbedder, status: int) -> None:
+    embedder = opened(most=1)
+    embedder.embed(TEXTS)
+    service.replies = [JSONResponse({"error": "busy"}, status, {"retry-after": "500"})] * len(TEXTS)
+    assert embedder.embed_accepted(TEXTS, lambda: not service.replies) is None
+    embedder._free_at = 0.0  # noqa: SLF001 the time has passed
+    vectors, _ = embedder.embed_accepted(TEXTS, lambda: True) or pytest.fail("nothing had to wait")
+    np.testing.assert_allclose(vectors, WANTED, atol=1e-6)
 
 
 def test_patience_ends_with_an_error(opened: Opened, service: FakeEmbedder) -> None:

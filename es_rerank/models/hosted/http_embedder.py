@@ -6,9 +6,9 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import SecretStr
@@ -45,6 +45,10 @@ _SERVER_ERROR = 500
 
 _UNSTATED_WAIT_S = 1.0
 """How long nothing is sent after a 429 without ``Retry-After``, in seconds."""
+
+
+_LOOKED_EACH_S = 0.2
+"""How often a call looks whether it is given up, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ class HttpEmbedder(HttpService):
 
     def _connect(self) -> None:
         super()._connect()
-        self._learning = asyncio.Lock()
+        self._learning, self._under_way = asyncio.Lock(), 0
 
     # --- what a subclass does -------------------------------------------------------------------------------
 
@@ -155,12 +159,17 @@ class HttpEmbedder(HttpService):
         """
         return await self._loop.arun(lambda: self._whole(texts, purpose, deadline))
 
-    def embed_accepted(self, texts: Sequence[str]) -> tuple[Vectors, dict[int, str]]:
+    def embed_accepted(
+        self, texts: Sequence[str], given_up: Callable[[], bool] = lambda: False
+    ) -> tuple[Vectors, dict[int, str]] | None:
         """Return unit vectors of passages, float32, (len(texts), dims), and by position why the service
-        refused a text, which has zeros for a vector. Raises what ``embed`` raises for anything else.
+        refused a text, which has zeros for a vector. None if ``given_up`` says so while all that is left
+        waits for a service that is busy or down. Raises what ``embed`` raises for anything else.
         """
-        vectors, refused = self._loop.run(lambda: self._embedded(texts, "passage", None))
-        return vectors, {position: error.message for position, error in refused.items()}
+        found = self._loop.run(lambda: self._unless(given_up, self._embedded(texts, "passage", None)))
+        if found is None:
+            return None
+        return found[0], {position: error.message for position, error in found[1].items()}
 
     # --- how it is done -------------------------------------------------------------------------------------
 
@@ -173,6 +182,17 @@ class HttpEmbedder(HttpService):
                 status=error.status,
             )
         return vectors
+
+    async def _unless(self, given_up: Callable[[], bool], work: Coroutine[Any, Any, T]) -> T | None:
+        """Return the result of ``work``; None if it is given up while no request is under way."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait({task}, timeout=_LOOKED_EACH_S))[0]:
+                if given_up() and not self._under_way:
+                    return None
+            return await task
+        finally:
+            task.cancel()
 
     async def _known(self, deadline: float | None) -> EmbedderTerms:
         if not self._connected:
@@ -319,6 +339,7 @@ class HttpEmbedder(HttpService):
             await asyncio.sleep(wait)
         # The last attempt gets all of the time that is left, so that the caller's timeout ends it.
         timeout_s = max(min(self._timeout_s, left - max(wait, 0)), 0.001)
+        self._under_way += 1
         try:
             async with asyncio.timeout(timeout_s):
                 return await ask(timeout_s)
@@ -331,6 +352,8 @@ class HttpEmbedder(HttpService):
                 self._free_at = max(self._free_at, time.monotonic() + wait_s)
                 _LOG.info("%s asks to wait %.0f s", self._service, wait_s)
             raise
+        finally:
+            self._under_way -= 1
 
     def _late(self, seconds: float) -> EsRerankError:
         return RemoteModelError(
