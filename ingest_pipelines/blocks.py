@@ -60,7 +60,7 @@ def successor_of(
                 f"was made with {with_what}{again}. What this run wrote before is in the new index",
                 index=successor,
             )
-        if not _is_blocked(client, version, patience):
+        if not is_blocked(client, version, patience):
             return version
         if REEMBEDDED_WITH not in _meta(client, version, patience):
             break
@@ -92,7 +92,8 @@ def _meta(client: Elasticsearch, version: str, patience: Patience) -> dict[str, 
     return _named(client, version, patience).get(version, {})
 
 
-def _is_blocked(client: Elasticsearch, version: str, patience: Patience) -> bool:
+def is_blocked(client: Elasticsearch, version: str, patience: Patience) -> bool:
+    """Return whether any block is set that keeps documents out of an index."""
     answer = patience.call(lambda: client.indices.get_settings(index=version, name="index.blocks.*"))
     blocks = answer.get(version, {}).get("settings", {}).get("index", {}).get("blocks", {})
     return any(str(value) == "true" for value in blocks.values())

@@ -5,22 +5,37 @@ numbers the changes of each shard (``_seq_no``): a round has what is after the c
 When few are left, the version in use is blocked for writes, which waits for those that are going on. The last
 round follows, then what was deleted meanwhile, then the alias moves. So reads never fail, and a write is
 either copied or refused. The earlier version stays blocked: a late writer is refused and loses nothing.
+
+Only one re-embedding may hold the block and move the alias (see ``aliases``). Before the alias moves, the
+numbers of the changes are compared once more: if somebody has allowed writes meanwhile, it does not move.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from elasticsearch import ApiError, Elasticsearch, TransportError
 
 from es_rerank.collection import Document
 from es_rerank.errors import IngestError, SourceError
 
-from .blocks import REEMBEDDED_WITH, remember, unblock
+from .aliases import (
+    CLAIM,
+    aliases_of,
+    has_alias,
+    is_claim,
+    moves,
+    new_claim,
+    release_claim,
+    served_names,
+    take_claim,
+)
+from .blocks import REEMBEDDED_WITH, is_blocked, remember, unblock
 from .patience import Patience
 from .pipeline import IngestReport
 from .reading.elasticsearch_index import IndexPlan, document_of, index_plan
@@ -56,9 +71,9 @@ class LiveCopy:
         with LiveCopy(client, name, embedder=model.name) as copy:
             ingest.run(name, copy.documents(), rebuild=True, before_switch=copy.finish)
 
-    ``version`` is the concrete index. ``embedder`` names the new model, for the messages to other writers.
-    When the ``with`` block ends with an error, writes are allowed again, unless somebody had blocked them
-    before.
+    ``version`` is the concrete index. All aliases of it move. ``embedder`` names the new model, for the
+    messages to other writers. When the ``with`` block ends with an error, writes are allowed again, unless
+    somebody had blocked them before, or another re-embedding has taken over.
     """
 
     def __init__(
@@ -73,6 +88,9 @@ class LiveCopy:
         self.version = ""
         self._shards = 0
         self._stays_blocked = False  # by somebody else, before this began
+        self._claim = new_claim(name)
+        self._copied: _Changes | None = None
+        self._moved: dict[str, dict[str, Any]] = {}
         self._plan: IndexPlan | None = None
 
     def __enter__(self) -> Self:
@@ -97,10 +115,14 @@ class LiveCopy:
             if error is None or not self._blocked:
                 return
         with suppress(ApiError, TransportError):  # the first error is more important
-            if self._in_use():
+            aliases = aliases_of(self._client, self.version, self._patience)
+            if self._claim not in aliases:
+                return
+            if self._name in aliases:
                 unblock(self._client, self.version, self._patience)
                 if self._stays_blocked:
                     self._client.indices.add_block(index=self.version, block="write")
+            release_claim(self._client, self.version, self._claim, self._patience)
 
     def documents(self) -> Iterator[Document | Reject]:
         """Yield all documents, then what was changed meanwhile, in rounds, the last with writes blocked."""
@@ -114,18 +136,18 @@ class LiveCopy:
                 break
             yield from self._since(changes, now)
             changes = now
+        self._wait_for_others()
         self._block()
-        yield from self._since(changes, self._changes())
+        self._copied = self._changes()
+        yield from self._since(changes, self._copied)
 
     def finish(self, report: IngestReport) -> None:
         """Delete from the new version what was deleted meanwhile. Raises IngestError when the versions
-        differ afterwards, or when another run has replaced the index.
+        differ afterwards, when another run has replaced the index or re-embeds it too, and when somebody has
+        allowed writes meanwhile.
         """
-        if not self._in_use():
-            raise IngestError(
-                f"another run has moved {self._name} away from {self.version}; repeat the run if it is "
-                "still needed"
-            )
+        self._check_in_use()
+        self._check_claim()
         if report.failed or self._count(self.version) != self._count(report.version):
             self._delete_deleted(report.version)
         here, there = self._count(self.version), self._count(report.version)
@@ -135,21 +157,55 @@ class LiveCopy:
                 "stays as it was; repeat the run",
                 failed=report.failed,
             )
+        self._remember_claim(report.version)
+
+    def _remember_claim(self, version: str) -> None:
+        """Let the aliases move to ``version`` only as long as the claim stands."""
+        (state,) = self._patience.call(lambda: self._client.indices.get_mapping(index=version)).values()
+        meta = {**state["mappings"].get("_meta", {}), CLAIM: self._claim}
+        self._patience.call(lambda: self._client.indices.put_mapping(index=version, meta=meta))
+        aliases = self._check_claim()
+        self._moved = {name: aliases[name] for name in served_names(aliases)}
+        # Looked at last, when all is done that takes time.
+        blocked = is_blocked(self._client, self.version, self._patience)
+        if not blocked or self._copied is None or self._changes().made != self._copied.made:
+            raise IngestError(
+                f"somebody has allowed writes into {self.version} while its last changes were copied, so "
+                f"{self._name} stays as it was; repeat the run"
+            )
 
     def way_back(self, version: str) -> str:
         """Return how to use the earlier version again in place of ``version``, in two requests."""
+        actions = moves(self._moved, version, self.version, self._moved)
         return (
             f'to go back: PUT /{self.version}/_settings {{"index.blocks.write": null}}, then POST /_aliases '
-            f'{{"actions": [{{"remove": {{"index": "{version}", "alias": "{self._name}"}}}}, '
-            f'{{"add": {{"index": "{self.version}", "alias": "{self._name}"}}}}]}}'
+            f"{json.dumps({'actions': actions})}"
         )
 
-    def _in_use(self) -> bool:
-        return bool(
-            self._patience.call(
-                lambda: self._client.indices.exists_alias(index=self.version, name=self._name)
+    def _check_in_use(self) -> None:
+        if not self._patience.call(lambda: has_alias(self._client, self._name, self.version)):
+            raise IngestError(
+                f"another run has moved {self._name} away from {self.version}; repeat the run if it is "
+                "still needed"
             )
-        )
+
+    def _check_claim(self) -> dict[str, dict[str, Any]]:
+        """Return the aliases of the version in use."""
+        aliases = aliases_of(self._client, self.version, self._patience)
+        if self._claim not in aliases:
+            raise IngestError(
+                f"another run re-embeds {self.version} too, and has taken over; {self._name} stays as it was"
+            )
+        return aliases
+
+    def _wait_for_others(self) -> None:
+        """Wait while another re-embedding blocks the version, but not for ever: it may have been killed."""
+        for retry in range(self._patience.max_retries):
+            self._check_in_use()
+            others = any(is_claim(each) for each in aliases_of(self._client, self.version, self._patience))
+            if self._left or not others:
+                return
+            self._patience.wait(retry)
 
     def _since(self, before: _Changes | None, now: _Changes) -> Iterator[Document | Reject]:
         """Yield the documents that were changed after ``before``. ``now`` was read before they are."""
@@ -196,6 +252,8 @@ class LiveCopy:
             if self._left:
                 return  # the run has ended, and so writes must stay allowed
             self._blocked = True
+            take_claim(self._client, self.version, self._claim, self._patience)
+            self._check_in_use()  # else the block of a version would be lifted that is used no more
             remember(self._client, self.version, self._embedder, self._patience)
             for _ in range(_BLOCKINGS):
                 answer = self._patience.call(

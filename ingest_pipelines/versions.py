@@ -6,6 +6,7 @@ A rebuild makes the index ``articles-000002`` and moves the alias to it.
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
@@ -14,13 +15,17 @@ from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundErro
 
 from es_rerank.errors import IndexMismatchError, IngestError, SettingsError
 
+from .aliases import CLAIM, has_alias, move_aliases
 from .lifecycle.lease import held
 from .mapping import UNFINISHED, IndexRecipe, index_body, recorded_recipe
 from .patience import Patience
 from .vector_options import EXACT_FLOAT, VectorOptions
 
-_CREATIONS = 3
-"""How often a new version is created when somebody removes it before it is shown to be in work."""
+_CREATIONS = 10
+"""How often a new version is created when another run creates one of the same name first, or when somebody
+removes it before it is shown to be in work."""
+
+_CROWDED = "other runs create versions of {name} at the same time; repeat the run when they have ended"
 
 
 @contextmanager
@@ -42,14 +47,36 @@ def writable_index(
     IndexMismatchError when es-rerank did not make the current index, and when the current index has another
     recipe and ``rebuild`` is false. Raises SettingsError when ``name`` is not the name of one index.
     """
-    current = _current(client, name, recipe, patience, rebuild=rebuild)
-    if current is None:
-        yield _create(client, name, recipe, patience, aliases={name: {}}, vectors=vectors)
-    elif rebuild:
+    current, new = _found_or_made(client, name, recipe, patience, rebuild=rebuild, vectors=vectors)
+    if rebuild and not new:
         with _successor(client, name, current, recipe, patience, vectors) as successor:
             yield successor
     else:
         yield current
+
+
+def _found_or_made(
+    client: Elasticsearch,
+    name: str,
+    recipe: IndexRecipe,
+    patience: Patience,
+    *,
+    rebuild: bool,
+    vectors: VectorOptions,
+) -> tuple[str, bool]:
+    """Return the concrete index that ``name`` names, and whether this run has made it."""
+    for _ in range(_CREATIONS):
+        current = _current(client, name, recipe, patience, rebuild=rebuild)
+        if current is not None:
+            return current, False
+        following = _following(client, name, patience)
+        # Looked at again, now that the number is chosen: of two first runs at once, both choose the same, and
+        # one of them creates it. Else one could make a second index with the same alias.
+        if _current(client, name, recipe, patience, rebuild=rebuild) is None and _create(
+            client, following, index_body(recipe, vectors), patience, aliases={name: {}}
+        ):
+            return following, True
+    raise IngestError(_CROWDED.format(name=name))
 
 
 @contextmanager
@@ -64,14 +91,14 @@ def _successor(
     successor, lease = _begun(client, name, recipe, patience, vectors)
     try:
         with lease:
-            uuid, _ = _state_of(client, successor, patience)
+            made, _ = _state_of(client, successor, patience)
             yield successor
-            _finish(client, successor, uuid, patience)
-            patience.call(lambda: _move_alias(client, name, current, successor))
+            claim = _finish(client, successor, made, patience)
+            move_aliases(client, name, current, successor, claim, patience)
     except BaseException:
         with suppress(ApiError, TransportError):  # the first error is more important than one of the clean-up
             # The answer to the move of the alias may have been lost: the new version may be in use.
-            if not _has_alias(client, name, successor):
+            if not has_alias(client, name, successor):
                 client.indices.delete(index=successor)
         raise
 
@@ -80,8 +107,14 @@ def _begun(
     client: Elasticsearch, name: str, recipe: IndexRecipe, patience: Patience, vectors: VectorOptions
 ) -> tuple[str, ExitStack]:
     """Create the next version and show that it is in work (see ``lifecycle.lease``)."""
+    body = index_body(recipe, vectors)
     for attempt in range(_CREATIONS):
-        successor = _create(client, name, recipe, patience, aliases={}, vectors=vectors, unfinished=True)
+        body["mappings"]["_meta"][UNFINISHED] = mark = uuid.uuid4().hex
+        successor = _following(client, name, patience)
+        if not _create(client, successor, body, patience) and not _is_marked(
+            client, successor, mark, patience
+        ):
+            continue  # another rebuild has made it
         try:
             with ExitStack() as lease:
                 lease.enter_context(held(client, successor, patience))
@@ -94,7 +127,15 @@ def _begun(
             with suppress(ApiError, TransportError):
                 client.indices.delete(index=successor)
             raise
-    raise AssertionError("the last attempt raises")
+    raise IngestError(_CROWDED.format(name=name))
+
+
+def _is_marked(client: Elasticsearch, index: str, mark: str, patience: Patience) -> bool:
+    """Return whether an index that exists is of this run: the answer to its creation may have been lost."""
+    try:
+        return _state_of(client, index, patience)[1].get(UNFINISHED) == mark
+    except NotFoundError:
+        return False
 
 
 def _state_of(client: Elasticsearch, index: str, patience: Patience) -> tuple[str, dict[str, Any]]:
@@ -103,9 +144,11 @@ def _state_of(client: Elasticsearch, index: str, patience: Patience) -> tuple[st
     return state["settings"]["index"]["uuid"], state["mappings"].get("_meta", {})
 
 
-def _finish(client: Elasticsearch, successor: str, uuid: str, patience: Patience) -> None:
+def _finish(client: Elasticsearch, successor: str, made: str, patience: Patience) -> str | None:
     """Write that the version is complete. From then on it is an earlier version and no orphan, whatever
-    happens before the alias moves.
+    happens before the alias moves. ``made`` is the uuid of the index that this run has made.
+
+    Return the claim of a re-embedding that has completed the version (see ``aliases``).
 
     Raises IngestError when somebody removed the version: a bulk request may have made another index of its
     name.
@@ -114,29 +157,13 @@ def _finish(client: Elasticsearch, successor: str, uuid: str, patience: Patience
         now, meta = _state_of(client, successor, patience)
     except NotFoundError:
         now, meta = "", {}
-    if now != uuid:
+    if now != made:
         raise IngestError(
             f"{successor} was removed by somebody while it was built; repeat the run with --rebuild"
         )
-    complete = {key: value for key, value in meta.items() if key != UNFINISHED}
+    complete = {key: value for key, value in meta.items() if key not in (UNFINISHED, CLAIM)}
     patience.call(lambda: client.indices.put_mapping(index=successor, meta=complete))
-
-
-def _move_alias(client: Elasticsearch, name: str, current: str, successor: str) -> None:
-    moves: list[dict[str, Any]] = [
-        {"remove": {"index": current, "alias": name, "must_exist": True}},
-        {"add": {"index": successor, "alias": name}},
-    ]
-    try:
-        client.indices.update_aliases(actions=moves)
-    except NotFoundError:
-        # An earlier attempt moved it, and its answer was lost.
-        if not _has_alias(client, name, successor):
-            raise
-
-
-def _has_alias(client: Elasticsearch, name: str, index: str) -> bool:
-    return bool(client.indices.exists_alias(index=index, name=name))
+    return meta.get(CLAIM)
 
 
 def _check_name(name: str) -> None:
@@ -202,19 +229,9 @@ def _described(name: str, index: str) -> str:
     return name if name == index else f"{name} (alias of {index})"
 
 
-def _create(
-    client: Elasticsearch,
-    name: str,
-    recipe: IndexRecipe,
-    patience: Patience,
-    *,
-    aliases: dict[str, Any],
-    vectors: VectorOptions,
-    unfinished: bool = False,
-) -> str:
-    """Create the next version of the index and return its name. ``unfinished``: with the mark of a rebuild.
-
-    The number of the version is 1 more than the highest number in use. Versions without an alias count too.
+def _following(client: Elasticsearch, name: str, patience: Patience) -> str:
+    """Return the name of the next version. Its number is 1 more than the highest number in use. Versions
+    without an alias count too.
     """
     pattern = re.compile(re.escape(name) + r"-(\d{6})")
     versions = [
@@ -222,22 +239,28 @@ def _create(
         for existing in patience.call(lambda: client.indices.get(index=f"{name}-*", expand_wildcards="all"))
         if (match := pattern.fullmatch(existing))
     ]
-    index = f"{name}-{max(versions, default=0) + 1:06d}"
-    body = index_body(recipe, vectors)
-    if unfinished:
-        body["mappings"]["_meta"][UNFINISHED] = True
-    attempts = 0
+    return f"{name}-{max(versions, default=0) + 1:06d}"
 
-    def create() -> None:
-        nonlocal attempts
-        attempts += 1
+
+def _create(
+    client: Elasticsearch,
+    index: str,
+    body: dict[str, Any],
+    patience: Patience,
+    *,
+    aliases: dict[str, Any] | None = None,
+) -> bool:
+    """Create an index. Return False when it exists: another run has made it, or the answer to an earlier
+    attempt was lost.
+    """
+
+    def create() -> bool:
         try:
-            # Without retries of the client's own, which would hide that there was an earlier attempt.
-            client.options(max_retries=0).indices.create(index=index, aliases=aliases, **body)
+            client.indices.create(index=index, aliases=aliases, **body)
         except BadRequestError as error:
-            # An earlier attempt created it, and its answer was lost.
-            if attempts == 1 or error.error != "resource_already_exists_exception":
+            if error.error != "resource_already_exists_exception":
                 raise
+            return False
+        return True
 
-    patience.call(create)
-    return index
+    return patience.call(create)

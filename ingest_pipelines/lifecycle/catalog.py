@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from elasticsearch import Elasticsearch
 
+from ..aliases import served_names
 from ..mapping import MANAGED_BY, UNFINISHED
 from ..patience import Patience
 
@@ -97,7 +98,7 @@ def versions_of(
 def _version(index: str, state: Mapping[str, Any], total: Mapping[str, Any] | None) -> IndexVersion:
     match = _VERSION.fullmatch(index)
     meta, settings = state["mappings"]["_meta"], state.get("settings", {}).get("index", {})
-    aliases = tuple(sorted(state.get("aliases", {})))
+    aliases = tuple(served_names(state.get("aliases", {})))
     closed = settings.get("verified_before_close") == "true"
     watched = None if total is None else total.get("search", {}).get("open_contexts", 0) > 0
     vector = state["mappings"]

@@ -206,5 +206,7 @@ def test_a_version_that_another_run_created_is_not_taken_for_ours(
             es.options(ignore_status=400).indices.create(index=f"{index}-000001")
         return None
 
-    with proxied(node.url, rule) as proxy, pytest.raises(ApiError, match="resource_already_exists"):
+    with proxied(node.url, rule) as proxy:
         through(proxy, index, documents(3))
+    assert set(es.indices.get_alias(name=index)) == {f"{index}-000002"}
+    assert es.count(index=f"{index}-000001")["count"] == 0
