@@ -129,8 +129,8 @@ def aliases(es: Elasticsearch, version: str) -> dict[str, Any]:
 
 def test_all_aliases_move_with_their_options_and_back(es: Elasticsearch, index: str) -> None:
     version = an_ingest(es).run(index, DOCUMENTS).version
-    few = {"filter": {"range": {"metadata.place": {"lt": 3}}}}
-    es.indices.put_alias(index=version, name=index, **few, is_write_index=True)
+    few = {"range": {"metadata.place": {"lt": 3}}}
+    es.indices.put_alias(index=version, name=index, filter=few, is_write_index=True)
     second = {"index": version, "alias": f"{index}-second", "is_hidden": True, "routing": "0"}
     es.indices.update_aliases(actions=[{"add": second}])
     before = aliases(es, version)
