@@ -165,8 +165,8 @@ class Ingest:
         right before it does, when all is written and searchable; an error of it ends the run. The index is
         refreshed once, at the end.
 
-        Raises SettingsError for ``sync`` with ``rebuild``, IndexMismatchError when the index does not fit,
-        IngestError when a rebuild would leave the
+        Raises SettingsError for ``sync`` with ``rebuild``, and for a file ``rejects`` that holds something
+        else, IndexMismatchError when the index does not fit, IngestError when a rebuild would leave the
         index empty, when the index takes no documents (a full disk) or the rejects cannot be written,
         IngestStoppedError after ``stop``, SourceError when a source is damaged, and the errors of the
         elasticsearch client. After an error, the same run can be started again: it skips the documents that
@@ -176,6 +176,7 @@ class Ingest:
         check_sync(sync=sync, rebuild=rebuild)
         self._check_going()
         items = documents_of(documents)
+        file_of_rejects = RejectsFile(index, rejects)
         self._answering(index)
         vectors = self._vector_options(index, rebuild=rebuild)
         reranker = reranker_for(
@@ -185,7 +186,7 @@ class Ingest:
             writable_index(
                 self._client, index, self._recipe, self._patience, rebuild=rebuild, vectors=vectors
             ) as version,
-            closing(RejectsFile(index, rejects)) as rejects_file,
+            closing(file_of_rejects) as rejects_file,
             sync_of(self._client, version, self._patience, wanted=sync) as in_sync,
         ):
             record_reranker(self._client, version, reranker, self._patience)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from es_rerank.collection import Document
-from es_rerank.errors import IngestError
+from es_rerank.errors import IngestError, SettingsError
 
 
 class Reject(NamedTuple):
@@ -49,16 +49,36 @@ def is_reject(record: dict[str, Any]) -> bool:
     return record.keys() == set(Reject._fields)
 
 
+def _may_be_overwritten(path: Path) -> bool:
+    """Return whether a file does not exist yet, is empty or no regular file, or begins with a reject."""
+    with suppress(OSError, ValueError, RecursionError):
+        if not path.is_file():
+            return True
+        with path.open("rb") as file:
+            first = json.loads(file.readline(_MOST_LINE) or json.dumps(Reject("", None)._asdict()))
+        return isinstance(first, dict) and is_reject(first)
+    return False
+
+
+_MOST_LINE = 1 << 27
+"""Most bytes of a line that is looked at."""
+
+
 class RejectsFile:
     """Writes rejects to a file. The file is created with the first reject.
 
-    A file at ``path`` is overwritten. Without ``path`` the file is ``<index>.rejects.jsonl`` in the working
-    folder. If that exists, it is the first of ``<index>.rejects-2.jsonl`` and so on that does not exist, so
-    that the files of earlier runs stay. After the first reject, the attribute ``path`` is the path of the
+    A file of rejects at ``path`` is overwritten. Without ``path`` the file is ``<index>.rejects.jsonl`` in
+    the working folder. If that exists, it is the first of ``<index>.rejects-2.jsonl`` and so on that does not
+    exist, so that the files of earlier runs stay. After the first reject, the attribute ``path`` is the path of the
     file.
     """
 
     def __init__(self, index: str, path: Path | None = None) -> None:
+        """Raise SettingsError where ``path`` is a file that holds something else."""
+        if path is not None and not _may_be_overwritten(path):
+            raise SettingsError(
+                f"--rejects {path} exists and holds no rejects, so it is not overwritten; name another file"
+            )
         self._index = index
         self._named = path
         self._file: IO[str] | None = None

@@ -6,7 +6,7 @@ import codecs
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, cast
 
 from es_rerank.errors import SettingsError, SourceError
 from es_rerank.extras import install_command
@@ -103,11 +103,24 @@ def decoded(file: FoundFile, stream: IO[bytes], encoding: str) -> Iterator[io.Te
 
     Raises SourceError for bytes that the encoding does not have.
     """
+    mark = _mark_in(encoding)
+    if mark and cast("io.BufferedReader", stream).peek(len(mark)).startswith(mark):
+        stream.read(len(mark))
     with io.TextIOWrapper(stream, encoding=encoding, newline="") as text:
         try:
             yield text
         except UnicodeError as error:
             raise _wrong_bytes(file, error, encoding) from error
+
+
+def _mark_in(encoding: str) -> bytes:
+    """Return the byte order mark in an encoding that keeps it as a character; empty if there is none."""
+    if codecs.lookup(encoding).name in {name for _, name in _MARKS}:
+        return b""
+    try:
+        return "\ufeff".encode(encoding)
+    except UnicodeError:
+        return b""
 
 
 def _wrong_bytes(file: FoundFile, error: UnicodeError, encoding: str) -> SourceError:
@@ -118,7 +131,7 @@ def _wrong_bytes(file: FoundFile, error: UnicodeError, encoding: str) -> SourceE
 
 def _decoded(file: FoundFile, content: bytes, encoding: str) -> str:
     try:
-        return content.decode(encoding)
+        return content.decode(encoding).removeprefix("\ufeff")
     except UnicodeError as error:
         raise _wrong_bytes(file, error, encoding) from error
 

@@ -22,6 +22,9 @@ from .notes import Notes
 STDIN = Path("-")
 """The source that is read from standard input."""
 
+TABLES = (".csv", ".tsv")
+"""Ends of the names of tables."""
+
 MOST_CHARACTERS = 10_000_000
 """Most characters of one document's text. The text is stored twice, whole and as passages, each with a
 vector: a longer one gives a request over Elasticsearch's default limit of 100 MB."""

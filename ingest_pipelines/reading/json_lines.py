@@ -7,6 +7,7 @@ import io
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, AnyStr, NamedTuple, cast
 
@@ -46,7 +47,8 @@ def read_rejects(file: FoundFile) -> Iterator[Document | Reject | FoundFile]:
 
 def _read(file: FoundFile, *, follow: bool) -> Iterator[Document | Reject | FoundFile]:
     empty = True
-    for line in _placed_lines(file):
+    # A rejects file is in ASCII, whatever the files that it names are encoded in.
+    for line in _placed_lines(replace(file, encoding=None) if follow else file):
         if line.size > MOST_RECORD:
             yield _too_long(line, file)
         elif line.content.strip():
@@ -122,11 +124,16 @@ def _read_line(line: _Line, file: FoundFile, *, follow: bool) -> Document | Reje
         record = parse_object(line.content, file.shown, line.number)
         if not is_reject(record):
             return document_of(record, file, line.number)
-        reject, record = record, record["document"]
-        if record is None:
+        reject, said = record, record["document"]
+        if said is None:
             return _file_again(reject, file, line.number, follow=follow)
-        if not isinstance(record, dict):
-            record = parse_object(str(record).encode("utf-8", "replace"), file.shown, line.number)
+        if not isinstance(said, dict | str):
+            raise file.fault(
+                f'"document" must be an object or a text, found {type(said).__name__}', line.number
+            )
+        record = said
+        if isinstance(record, str):
+            record = parse_object(record.encode("utf-8", "replace"), file.shown, line.number)
         if reject["file"] is None:  # a document that was read, but that Elasticsearch refused
             document = usual_document(_without_format(record), file, line.number)
             return document._replace(format=_format_of(record))

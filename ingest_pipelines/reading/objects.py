@@ -13,6 +13,7 @@ from es_rerank.errors import SourceError
 
 from ..rejects import Reject
 from .plain_values import NoMetadataError, plain_metadata
+from .records import record_id
 
 _MOST_SHOWN = 1000
 """Most characters that a reject shows of an object of another kind."""
@@ -58,13 +59,27 @@ def _document_of(item: Any, number: int) -> Document | Reject:  # noqa: ANN401 a
 
 
 def _of_mapping(item: Mapping[Any, Any]) -> Document:
+    for name in ("text", "title", "_id", "id"):
+        _check_plain(name, item.get(name))
     record = plain_metadata(item)
-    if record.get("_id", record.get("id")) is None:
+    if record_id(record) is None:
         record["_id"] = _content_id(record)
     try:
         return as_document(record, _NOWHERE, 0)
     except SourceError as error:
         raise SourceError(error.message.removeprefix(f"{_NOWHERE}, line 0: ")) from error
+
+
+def _check_plain(name: str, value: Any) -> None:  # noqa: ANN401 any object
+    """Raise SourceError where a text or an id would become what the caller cannot mean, as NaN of pandas."""
+    if name in ("text", "title"):
+        fits = value is None or isinstance(value, str)
+    else:
+        as_python = getattr(value, "tolist", None)
+        plain = as_python() if callable(as_python) and not isinstance(value, type) else value
+        fits = not isinstance(plain, float | bytes | bytearray | memoryview)
+    if not fits:
+        raise SourceError(f'"{name}" must be a text, found {type(value).__name__}')
 
 
 def _of_attributes(item: Any) -> Document:  # noqa: ANN401 any object
@@ -113,11 +128,11 @@ def _reject(reason: str, item: Any, number: int) -> Reject:  # noqa: ANN401 any 
     shown: dict[str, Any] | str
     if isinstance(item, Mapping):
         shown = {str(key): value for key, value in item.items()}
-        identifier = shown.get("_id", shown.get("id"))
+        identifier = record_id(shown)
     else:
         identifier = None
         try:
             shown = repr(item)[:_MOST_SHOWN]
         except Exception:  # noqa: BLE001 as above
             shown = f"<{type(item).__qualname__}>"
-    return Reject(f"item {number}: {reason}", shown, None if identifier is None else str(identifier))
+    return Reject(f"item {number}: {reason}", shown, identifier)

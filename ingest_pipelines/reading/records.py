@@ -11,7 +11,7 @@ from es_rerank.errors import SourceError
 
 from ..rejects import Reject
 from .fields import Fields, Plan, plan_of, value_at, without
-from .files import FoundFile
+from .files import TABLES, FoundFile
 
 
 def document_of(record: dict[str, Any], file: FoundFile, line: int | None) -> Document:
@@ -50,6 +50,8 @@ def planned_document(record: dict[str, Any], plan: Plan, file: FoundFile, line: 
 
     Raises SourceError for a record that is no document.
     """
+    if takes_other_id(record, plan, file.fields):
+        record, plan = without(record, "_id"), plan._replace(id="id")
     values = [(name, value_at(record, name)) for name in plan.text]
     texts = [_text(name, value, file, line) for name, value in values if value is not None]
     title_value = value_at(record, plan.title) if plan.title else None
@@ -68,6 +70,12 @@ def planned_document(record: dict[str, Any], plan: Plan, file: FoundFile, line: 
         "\n\n".join(text for text in texts if text.strip()),
         _metadata(record, plan, file, line),
     )
+
+
+def takes_other_id(record: dict[str, Any], plan: Plan, fields: Fields) -> bool:
+    """Return whether ``id`` is the id of a record because its ``_id`` is null or not there."""
+    without_option = plan.id == "_id" and fields.id is None
+    return without_option and record.get("_id") is None and record.get("id") is not None
 
 
 def _text(name: str, value: Any, file: FoundFile, line: int | None) -> str:  # noqa: ANN401 any JSON value
@@ -99,6 +107,8 @@ def _metadata(record: dict[str, Any], plan: Plan, file: FoundFile, line: int | N
         if name is not None:
             left = without(left, name)
     nested = left.get("metadata")
+    if isinstance(nested, str | int | float) and file.suffix in TABLES:
+        nested = {"metadata": nested}  # a column of a table cannot hold an object
     if nested is not None and not isinstance(nested, dict):
         raise file.fault(f'"metadata" must be an object, found {type(nested).__name__}', line)
     left = {**{key: value for key, value in left.items() if key != "metadata"}, **(nested or {})}
@@ -128,7 +138,7 @@ def record_id(record: dict[str, Any] | str) -> str | None:
     """Return the id that a record itself has, else None."""
     if isinstance(record, str):
         return None
-    identifier = record.get("_id", record.get("id"))
+    identifier = record.get("id") if record.get("_id") is None else record["_id"]
     return None if identifier is None else str(identifier)
 
 

@@ -17,7 +17,7 @@ from ..rejects import Reject
 from .encodings import decoded, encoding_of
 from .fields import Plan, plan_of
 from .files import MOST_CHARACTERS, FoundFile
-from .records import planned_document, record_reject
+from .records import planned_document, record_reject, takes_other_id
 
 _DELIMITERS = ",;\t|"
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?")
@@ -79,10 +79,13 @@ def _document(row: list[str], names: list[str], plan: Plan, file: FoundFile, lin
             "or a line feed stands in quotes",
             line,
         )
+    values = dict(zip(names, row, strict=True))
+    if takes_other_id({name: value for name, value in values.items() if value}, plan, file.fields):
+        plan = plan._replace(id="id")
     roles = {*plan.text, plan.title, plan.id}
     record = {
         name: value if name in roles else _typed(value)
-        for name, value in zip(names, row, strict=True)
+        for name, value in values.items()
         if value or name in plan.text
     }
     try:

@@ -205,3 +205,25 @@ def test_every_reject_can_be_written(tmp_path: Path, item: Any) -> None:
     file = rejects_file([found], tmp_path / "a.rejects.jsonl")
     (line,) = file.read_text().splitlines()
     assert json.loads(line)["document"]["text"] == "x"
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"id": "k", "text": b"bytes"},
+        {"id": "k", "text": float("nan")},
+        {"id": "k", "text": "x", "title": Decimal(1)},
+        {"id": float("nan"), "text": "x"},
+        {"_id": np.float32("nan"), "text": "x"},
+        {"_id": b"k", "text": "x"},
+    ],
+)
+def test_a_text_or_an_id_of_another_type_is_a_reject(item: Any) -> None:
+    (found,) = documents_of([item])
+    assert isinstance(found, Reject)
+    assert "must be a text, found" in found.reason
+
+
+def test_an_id_that_is_null_gives_way_to_the_other() -> None:
+    (found,) = documents_of([{"_id": None, "id": "a1", "text": "x"}])
+    assert found == Document("a1", "", "x", {})

@@ -6,13 +6,16 @@ import gzip
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 from sources import Given, given, put, rejects_file
 
+from es_rerank.errors import SettingsError
+from ingest_pipelines import Reject
 from ingest_pipelines.reading import json_lines, json_stream
+from ingest_pipelines.rejects import RejectsFile
 
 GOOD = {"z.txt": "The rest goes on."}
 ROW = "id,text\n"
@@ -207,6 +210,39 @@ def test_a_rejects_file_reads_mended_files_and_records(
     rejects.write_text("".join(json.dumps(line) + "\n" for line in lines))
     again = given(rejects)
     assert (again.ids, again.rejects) == (["a.txt", "1", "2", "1", "2"], [])
+
+
+def test_a_rejects_file_is_read_beside_files_of_another_encoding(tmp_path: Path) -> None:
+    put(tmp_path / "in", {"a.jsonl": '{"id": "é"}\n'.encode("utf-16-le"), "b.txt": b"x"})
+    found = given(tmp_path / "in", encoding="utf-16-le")
+    assert len(found.rejects) == 2
+    rejects = rejects_file(found.rejects, tmp_path / "articles.rejects.jsonl")
+    put(tmp_path / "in", {"b.txt": "ö".encode("utf-16-le")})
+    again = given(rejects, encoding="utf-16-le")
+    assert (again.texts, [reject.id for reject in again.rejects]) == (["ö"], ["é"])
+
+
+@pytest.mark.parametrize("document", ["7", "[1]", "true", "[" * 900 + "]" * 900])
+def test_a_document_of_a_rejects_file_that_is_no_record_is_a_reject(tmp_path: Path, document: str) -> None:
+    line = f'{{"id": "x", "reason": "", "file": null, "line": null, "document": {document}}}'
+    found = given(put(tmp_path, {"a.rejects.jsonl": f"{line}\n{LINE}"}) / "a.rejects.jsonl")
+    assert (found.ids, found.rejects[0].document) == (["1"], json.loads(line))
+    assert '"document" must be an object or a text' in found.rejects[0].reason
+
+
+@pytest.mark.parametrize(
+    ("content", "taken"),
+    [(None, True), ("", True), ("REJECT", True), (LINE, False), ("some text", False), ("\0\xff", False)],
+)
+def test_only_a_file_of_rejects_is_overwritten(tmp_path: Path, content: str | None, taken: bool) -> None:
+    path = tmp_path / "a.jsonl"
+    if content == "REJECT":
+        rejects_file([Reject("why", {"id": 1})], path)
+    elif content is not None:
+        path.write_text(content)
+    with nullcontext() if taken else pytest.raises(SettingsError, match="holds no rejects"):
+        RejectsFile("articles", path)
+    assert content is None or path.exists()
 
 
 @pytest.mark.parametrize("name", ["data.jsonl", "rejects.jsonl", "a.rejects.jsonl.txt.jsonl"])

@@ -42,6 +42,8 @@ ALL: dict[str, Any] = {"_id": "1", "title": "T", "text": "x", "year": 2024, "met
         ({"id": 1, "a": "x", "b": ""}, Fields(text=("a", "b", "c")), "", "x", {}),
         ({"id": 1, "text": "x", "a": {"b": 1}}, Fields(metadata=("a.b", "no")), "", "x", {"a.b": 1}),
         ({"k": {"id": 1}, "text": "x"}, Fields(id="k.id"), "", "x", {}),
+        ({"_id": None, "id": "1", "text": "x"}, Fields(), "", "x", {}),
+        ({"_id": None, "id": "1", "body": "x"}, Fields(), "", "x", {}),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
@@ -162,6 +164,7 @@ def test_a_cell_is_a_number_where_nothing_of_it_is_lost(tmp_path: Path, cell: st
         ("text,n\na,1,,\n", ["a"], {"n": 1}),
         ("text\ra\rb\r", ["a", "b"], {}),
         ("Text;Titel;n\na;;1", ["a"], {"n": 1}),
+        ("text,metadata,n\na,of a,1\nb,2,1", ["a", "b"], {"metadata": "of a", "n": 1}),
     ],
 )
 def test_tables_are_read_as_other_programs_write_them(
@@ -206,6 +209,29 @@ def test_the_encoding_of_text_is_found_and_a_guess_is_told(tmp_path: Path, encod
     assert any("which is guessed; --encoding names another" in note for note in found.notes) == guessed
     named = read(tmp_path / "a.txt", encoding=encoding.removesuffix("-sig"))
     assert (named.texts, named.notes) == ([text], [])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-32-be", "gb18030"])
+def test_a_byte_order_mark_is_no_part_of_the_text_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    files = {
+        "a.csv": "id,text\n1,北京是中华人民共和国的首都\n",
+        "b.jsonl": '{"id": 1, "text": "x"}\n',
+        "c.json": '[{"id": 1, "text": "x"}]',
+        "d.txt": "x",
+        "e.json": '{"id": 1, "text": "北京是中华人民共和国的首都"}\n{,}\n',
+    }
+    folder = put(tmp_path, {name: f"\ufeff{text}".encode(encoding) for name, text in files.items()})
+    found = read(folder, encoding=encoding)
+    assert (found.ids, len(found.rejects)) == (["1", "1", "1", "d.txt", "1"], 1)
+    assert found.texts[3] == "x"
+    if encoding == "gb18030":
+        assert read(folder / "a.csv").ids == read(folder / "e.json").ids == ["1"]
+
+
+def test_a_row_without_the_first_id_has_the_second(tmp_path: Path) -> None:
+    found = read(put(tmp_path, {"a.csv": "_id,id,text\n,7.5,x\n2,3,y\n,,z\n"}))
+    assert found.ids[:2] == ["7.5", "2"]
+    assert [document.metadata for document in found.documents] == [{}, {"id": 3}, {}]
 
 
 def test_json_lines_in_utf16_are_read(tmp_path: Path) -> None:
