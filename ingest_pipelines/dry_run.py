@@ -22,6 +22,7 @@ from .mapping import IndexRecipe, recorded_recipe
 from .patience import Patience
 from .reading.objects import documents_of
 from .rejects import Reject
+from .seen_ids import SeenIds
 from .stages import InFlight, IngestBatch, cut, ingest_batches, without_unchanged
 from .vector_options import IndexOptions, named_options, options_by_size
 
@@ -59,8 +60,9 @@ class PlannedEmbedder:
     """What is known of an embedder before it is asked.
 
     ``name``: the name that an index records, None if the service has to tell it. ``dims``: of its vectors.
-    ``room``: how many tokens of a passage it reads. ``tokenizer``: see ``IndexRecipe``. ``local``: the
-    embedder itself if it runs on this machine, so that it can be measured.
+    ``room``: how many tokens of a passage it reads, with ``prefix``, which is put before each passage.
+    ``tokenizer``: see ``IndexRecipe``. ``local``: the embedder itself if it runs on this machine, so that it
+    can be measured.
     """
 
     name: str | None
@@ -68,6 +70,7 @@ class PlannedEmbedder:
     room: int | None
     tokenizer: str | None = None
     local: Embedder | None = None
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +118,10 @@ MOST_REJECTS = 100
 
 @dataclass(slots=True)
 class _Sum:
-    """What is counted so far."""
+    """What is counted so far. ``bytes`` and ``passages``: without documents that replace an earlier one."""
 
     bytes: int = 0
+    passages: int = 0
     measured_tokens: int = 0
     measured_s: float = 0.0
     calls: int = 0
@@ -166,6 +170,8 @@ class DryRun:
     ) -> None:
         self._client, self._embedder, self._chunker = client, embedder, chunker
         self._options, self._price, self._rate = index_options, price, tokens_per_minute
+        self._before = chunker.count_before(embedder.prefix)
+        self._room = None if embedder.room is None else max(embedder.room - self._before, 1)
 
     def run(self, index: str, documents: Iterable[Any], *, rebuild: bool = False) -> Estimate:
         """Return what an ingest of ``documents`` into ``index`` would do.
@@ -176,8 +182,9 @@ class DryRun:
         recipe, notes = self._recipe(index, current, rebuild=rebuild)
         version = current[0] if current is not None and not rebuild else None
         so_far, sums = Estimate(index), _Sum()
-        for batch in self._batches(documents, recipe, version):
-            so_far = self._counted(batch, so_far, sums)
+        with SeenIds() as seen:
+            for batch in self._batches(documents, recipe, version, seen):
+                so_far = self._counted(batch, so_far, sums)
         dims = self._embedder.dims or recipe.dims
         megabytes = self._megabytes(so_far, sums, dims) if dims else None
         if megabytes is None:
@@ -228,30 +235,41 @@ class DryRun:
         return recipe, []
 
     def _batches(
-        self, documents: Iterable[Any], recipe: IndexRecipe, version: str | None
+        self, documents: Iterable[Any], recipe: IndexRecipe, version: str | None, seen: SeenIds
     ) -> Iterator[IngestBatch]:
         patience = Patience()
         for batch in ingest_batches(
             documents_of(documents), recipe, documents=_BATCH_DOCUMENTS, characters=_BATCH_CHARACTERS
         ):
-            found = batch
+            before = seen.among(batch.hashes)
+            seen.add(batch.hashes)
+            repeated = {key: batch.documents.pop(key) for key in list(batch.documents) if key in before}
             if version is not None:
-                found = without_unchanged(batch, self._client, [version], patience, (), InFlight())
-            yield cut(found, self._chunker, self._embedder.room)
+                without_unchanged(batch, self._client, [version], patience, (), InFlight())
+            for key, document in repeated.items():
+                if before[key] == batch.hashes[key]:
+                    batch.duplicates += 1  # the run finds it in the index, unchanged
+                else:
+                    batch.documents[key] = document
+                    batch.again.add(key)
+            yield cut(batch, self._chunker, self._room)
 
     def _counted(self, batch: IngestBatch, so_far: Estimate, sums: _Sum) -> Estimate:
         # Without their records, of which each may have 64 MB.
         named = batch.rejects[: MOST_REJECTS - len(sums.rejects)]
         sums.rejects += [reject._replace(document=None) for reject in named]
-        sums.bytes += sum(_bytes_of(document) for document in batch.documents.values())
+        for key, document in batch.documents.items():
+            if key not in batch.again:
+                sums.bytes += _bytes_of(document)
+                sums.passages += len(batch.cut[key].passages)
         texts = [text for document in batch.cut.values() for text in document.embedded()]
-        tokens = [self._chunker.count(text) for text in texts]
+        tokens = [self._before + self._chunker.count(text) for text in texts]
         self._measure(texts, tokens, sums)
         return replace(
             so_far,
-            documents=so_far.documents + len(batch.documents),
+            documents=so_far.documents + len(batch.documents) - len(batch.again),
             unchanged=so_far.unchanged + batch.skipped,
-            duplicates=so_far.duplicates + batch.duplicates,
+            duplicates=so_far.duplicates + batch.duplicates + len(batch.again),
             failed=so_far.failed + len(batch.rejects),
             passages=so_far.passages + len(texts),
             tokens=so_far.tokens + sum(tokens),
@@ -285,13 +303,13 @@ class DryRun:
 
     def _megabytes(self, so_far: Estimate, sums: _Sum, dims: int) -> float:
         options = (
-            options_by_size(so_far.passages, dims)
+            options_by_size(sums.passages, dims)
             if self._options in (None, "auto")
             else named_options(self._options, dims)
         )
         each = _vector_bytes(options.type, dims) + _PASSAGE_BYTES
         text = sums.bytes * _TEXT_FACTOR + so_far.documents * _DOCUMENT_BYTES
-        return (so_far.passages * each + text) / 1e6
+        return (sums.passages * each + text) / 1e6
 
 
 def _bytes_of(document: Document) -> int:

@@ -134,7 +134,9 @@ def show_dry_run(
         recorded = current_recipe(client, index)
         known = name or (recorded[1].embedder if recorded and not choices.rebuild else "")
         tokenizer, cut_by = tokenizer_for(known, choices.tokenizer)
-        planned = PlannedEmbedder(name, spec.dims or _DIMS.get(spec.model), spec.room, cut_by)
+        planned = PlannedEmbedder(
+            name, spec.dims or _DIMS.get(spec.model), spec.room, cut_by, prefix=spec.passage_prefix
+        )
         found = estimated(planned, Chunker(tokenizer, size=size, overlap=overlap))
     else:
         with embedder_of(settings, choices.embedder, tokenizer=choices.tokenizer) as model:

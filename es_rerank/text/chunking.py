@@ -73,6 +73,11 @@ class Chunker:
         """Return how many tokens a text has when it stands alone."""
         return sum(self._counts(text, checkpoint))
 
+    def count_before(self, prefix: str) -> int:
+        """Return how many tokens a text has more with this prefix, at most."""
+        alone, word = self.count(prefix), self.count("a")
+        return max(alone, self.count(f"{prefix}a") - word) if prefix else 0
+
     def fits(self, text: str, size: int, checkpoint: Checkpoint = never_stop) -> bool:
         """Return whether a text has at most ``size`` tokens when it stands alone."""
         if surely_fits(text, size):

@@ -64,6 +64,32 @@ def test_it_counts_what_the_run_then_does(es: Elasticsearch, index: str, tmp_pat
     assert es.indices.stats(index=index)["_all"]["primaries"]["docs"]["count"] == state
 
 
+def test_documents_that_share_an_id_are_counted_as_the_run_counts_them(
+    es: Elasticsearch, index: str, tmp_path: Path
+) -> None:
+    two = [Document(f"d{number % 150}", "", f"text {number}", {}) for number in range(300)]
+    three = [*two, *(Document(f"d{number}", "", f"text {150 + number}", {}) for number in range(3))]
+    before = DryRun(es, _planned(), chunker=chunker()).run(index, three)
+    report = Ingest(es, HashEmbedder(64), chunker=chunker(), initial_backoff_s=0).run(
+        index, three, rejects=tmp_path / "rejects"
+    )
+    assert (before.documents, before.duplicates) == (report.documents, report.duplicates) == (150, 153)
+    assert before.passages == 300
+    # The last text of each is in the index, and the first ones would be written anew.
+    after = DryRun(es, _planned(), chunker=chunker()).run(index, two)
+    assert (after.documents, after.duplicates, after.unchanged) == (150, 150, 0)
+
+
+def test_a_prefix_takes_room_and_tokens(es: Elasticsearch, index: str) -> None:
+    text = [Document("a", "", "tide moon water pull night " * 40, {})]
+    bare, longer = (
+        DryRun(es, PlannedEmbedder("m", 64, 8, prefix=prefix), chunker=chunker()).run(index, text)
+        for prefix in ("", "passage: of ")
+    )
+    assert longer.passages > bare.passages
+    assert bare.tokens / bare.passages <= longer.tokens / longer.passages <= 8
+
+
 def test_an_index_that_the_run_would_refuse_is_refused(es: Elasticsearch, index: str) -> None:
     Ingest(es, HashEmbedder(64), chunker=chunker(), initial_backoff_s=0).run(index, DOCUMENTS[:1])
     with pytest.raises(IndexMismatchError, match="this run uses embedder other"):

@@ -31,8 +31,9 @@ from es_rerank.models.access import Access
 from es_rerank.models.embedder_spec import parse_embedder
 from es_rerank.models.hosted import retrying
 from es_rerank.models.hosted.remote_embedder import RemoteEmbedder
-from es_rerank.models.load import load_embedder, served_embedders
+from es_rerank.models.load import load_embedder, served_embedders, tokenizer_for
 from es_rerank.testing import HashEmbedder
+from es_rerank.text.chunking import Chunker
 
 TEXTS = ["who signed the treaty", "bread rises", "who signed the treaty"]
 WANTED = HashEmbedder(DIMS).embed(TEXTS)
@@ -115,6 +116,15 @@ def test_purposes_prefixes_and_dimensions_are_sent(opened: Opened, service: Fake
     assert passage == query | {"texts": ["p:treaty"], "input_type": "search_document", "truncate": "NONE"}
     # Other prefixes make other vectors: they are a part of the name.
     assert embedder.name == "embed-v4.0?query_prefix=q%3A&passage_prefix=p%3A"
+
+
+def test_a_prefix_takes_room(opened: Opened) -> None:
+    tokenizer = tokenizer_for("")[0]
+    name = "remote:openai:{}?model=m&room=100&passage_prefix=search_document: "
+    taken = Chunker(tokenizer).count("search_document: ")
+    room = opened(name, measure=lambda _: (tokenizer, None)).room
+    assert taken > 0
+    assert room == 100 - taken
 
 
 def test_tei_tells_its_model_its_room_and_its_batch(opened: Opened, service: FakeEmbedder) -> None:

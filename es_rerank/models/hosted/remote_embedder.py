@@ -27,6 +27,7 @@ from ...dialects.asking_vectors import (
     vector_trials,
 )
 from ...errors import RemoteModelError, SettingsError
+from ...text.chunking import Chunker
 from .. import Vectors
 from ..embedder_spec import MOST_INDEXED_DIMS, EmbedderSpec
 from .answers import FEW_BYTES, json_of, said_in
@@ -144,8 +145,16 @@ class RemoteEmbedder(HttpEmbedder):
 
     @property
     def room(self) -> int | None:
-        """How many tokens of a passage the model reads, as far as it is stated; None if it is not."""
-        return self.spec.room or (None if self._stated_name else self.learnt.room)
+        """How many tokens of a passage the model reads behind ``?passage_prefix=``, as far as it is stated;
+        None if it is not.
+        """
+        room, prefix = (
+            self.spec.room or (None if self._stated_name else self.learnt.room),
+            self._prefix("passage"),
+        )
+        if room is None or not prefix or self._measure is None:
+            return room
+        return max(room - Chunker(self.tokenizer).count_before(prefix), 1)
 
     @property
     def scripts(self) -> tuple[str, ...] | None:
