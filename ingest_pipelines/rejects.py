@@ -9,6 +9,7 @@ it, and the files that it names, and ingest it.
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -69,8 +70,8 @@ class RejectsFile:
 
     A file of rejects at ``path`` is overwritten. Without ``path`` the file is ``<index>.rejects.jsonl`` in
     the working folder. If that exists, it is the first of ``<index>.rejects-2.jsonl`` and so on that does not
-    exist, so that the files of earlier runs stay. After the first reject, the attribute ``path`` is the path of the
-    file.
+    exist, so that the files of earlier runs stay. After the first reject, the attribute ``path`` is the path
+    of the file.
     """
 
     def __init__(self, index: str, path: Path | None = None) -> None:
@@ -92,7 +93,7 @@ class RejectsFile:
         # A document may be rejected because JSON in UTF-8 cannot hold it. Therefore the text is escaped to
         # ASCII, and a value of a foreign type is written as its str().
         try:
-            line = json.dumps(reject._asdict(), default=_text) + "\n"
+            line = json.dumps(reject._asdict(), default=_text, allow_nan=False) + "\n"
         except (ValueError, TypeError, RecursionError):
             line = json.dumps(reject._replace(document=_writable(reject.document))._asdict()) + "\n"
         try:
@@ -139,6 +140,8 @@ def _writable(value: Any, depth: int = _DEEPEST) -> Any:  # noqa: ANN401 any val
         return [_writable(inner, depth - 1) for inner in value]
     if isinstance(value, int) and not isinstance(value, bool):
         return value if value.bit_length() <= _MOST_BITS else hex(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return value if value is None or isinstance(value, str | bool | float) else _text(value)
 
 

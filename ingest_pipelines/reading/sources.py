@@ -168,8 +168,7 @@ def _check(sources: Sequence[Path]) -> None:
     for source in sources:
         _check_source(source)
     if len(sources) > 1:
-        for number, source in enumerate(sources):
-            _check_beside(source, sources[:number], sources[number + 1 :])
+        _check_together(sources)
 
 
 def _check_source(source: Path) -> None:
@@ -199,35 +198,50 @@ def _is_read_in(source: Path, folder: Path) -> bool:
     return source.is_relative_to(folder) and not any(map(is_hidden, source.relative_to(folder).parts))
 
 
-def _check_beside(source: Path, before: Sequence[Path], after: Sequence[Path]) -> None:
-    """Raise SourceError where a file of ``source`` would be the same document as one of another source."""
-    others = [other for other in (*before, *after) if other.is_dir() and not is_collection(other)]
-    for other in others:
-        if source != STDIN and _is_read_in(source.resolve(), other.resolve()):
-            raise SourceError(
-                f"{source} lies in {other}, which is a source too; leave out one of them", path=str(source)
-            )
+def _check_together(sources: Sequence[Path]) -> None:
+    """Raise SourceError where one source lies in another, or a file of two would be the same document."""
+    folders = [
+        (number, source, source.resolve())
+        for number, source in enumerate(sources)
+        if source.is_dir() and not is_collection(source)
+    ]
+    files: dict[str, Path] = {}
+    for number, source in enumerate(sources):
+        resolved = source.resolve()
+        for other, folder, place in folders:
+            if other != number and source != STDIN and _is_read_in(resolved, place):
+                raise SourceError(
+                    f"{source} lies in {folder}, which is a source too; leave out one of them",
+                    path=str(source),
+                )
+        before = [folder for other, folder, _ in folders if other < number]
+        if before or files:
+            _check_names(source, files, before)
+        if not source.is_dir():
+            files.setdefault(unicodedata.normalize("NFC", source.name), source)
+
+
+def _check_names(source: Path, files: dict[str, Path], folders: Sequence[Path]) -> None:
     for found in _found(source, LeftOut(), None):
         if kind_of(found.path.name) not in _WHOLE:
             continue
-        for other in before:
-            if twin := _twin(found, other):
-                raise SourceError(
-                    f"{twin} and {found.path} would be one document, as both are {found.name} in their "
-                    "source; give the folder that holds both, or rename one",
-                    path=str(found.path),
-                )
+        name = unicodedata.normalize("NFC", found.name)
+        twin = files.get(name) or next(filter(None, (_twin(name, folder) for folder in folders)), None)
+        if twin:
+            raise SourceError(
+                f"{twin} and {found.path} would be one document, as both are {found.name} in their "
+                "source; give the folder that holds both, or rename one",
+                path=str(found.path),
+            )
 
 
-def _twin(found: Found, other: Path) -> Path | None:
+def _twin(name: str, folder: Path) -> Path | None:
     """Return the file of another source that has the same name there, None if there is none that is read."""
-    if not other.is_dir():
-        return other if unicodedata.normalize("NFC", other.name) == found.name else None
-    parts = found.name.split("/")
-    if is_collection(other) or any(map(is_hidden, parts)):
+    parts = name.split("/")
+    if any(map(is_hidden, parts)):
         return None
     for form in ("NFC", "NFD"):
-        twin = other
+        twin = folder
         for part in parts:
             twin /= unicodedata.normalize(form, part)
             if twin.is_symlink():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -195,6 +196,7 @@ def test_documents_of_langchain_and_llama_index_are_taken() -> None:
         Document("1", "", "x", {(1, 2): {"n": {3}}}),  # type: ignore[dict-item]
         {"_id": 1.5, "text": "x", "hostile": Hostile()},
         {"text": "x", "hostile": Hostile(), 7: LOOP},
+        Document("1", "", "x", {"n": [float("inf"), float("nan")]}),
     ],
 )
 def test_every_reject_can_be_written(tmp_path: Path, item: Any) -> None:
@@ -205,6 +207,7 @@ def test_every_reject_can_be_written(tmp_path: Path, item: Any) -> None:
     file = rejects_file([found], tmp_path / "a.rejects.jsonl")
     (line,) = file.read_text().splitlines()
     assert json.loads(line)["document"]["text"] == "x"
+    assert not {"NaN", "Infinity"} & set(re.findall(r"\w+", line))
 
 
 @pytest.mark.parametrize(

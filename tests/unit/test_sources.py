@@ -174,6 +174,17 @@ def test_two_sources_never_give_two_files_one_id_or_one_file_two(
     assert given(*others).ids == ["same.txt", "x/y.txt", "z.txt", "1"]
 
 
+def test_many_files_as_sources_are_not_compared_with_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, {f"{number}.txt": "x" for number in range(50)})
+    asked: list[Path] = []
+    is_dir = Path.is_dir
+    monkeypatch.setattr(Path, "is_dir", lambda path: asked.append(path) or is_dir(path))  # type: ignore[func-returns-value]
+    read_sources(sorted(tmp_path.iterdir()))
+    assert len(asked) < 50 * 10
+
+
 def test_files_whose_names_are_only_alike_in_their_last_part_are_read(tmp_path: Path) -> None:
     put(tmp_path, {"README.md": "a", "docs/guide/README.md": "b", "c/.x/y.txt": "c", "d/.x/y.txt": "d"})
     put(tmp_path, {"e/f.txt": "e", "g/h.txt": "h"})
