@@ -16,8 +16,8 @@ from es_rerank.errors import SourceError
 
 from ..rejects import Reject, is_reject
 from .encodings import decoded, encoding_of_mark
-from .files import MOST_RECORD, FoundFile
-from .records import document_of, record_reject, usual_document
+from .files import MOST_RECORD, TABLES, FoundFile, kind_of
+from .records import document_of, document_of_row, record_reject, usual_document
 
 _CHUNK = 1 << 20
 
@@ -137,6 +137,8 @@ def _read_line(line: _Line, file: FoundFile, *, follow: bool) -> Document | Reje
         if reject["file"] is None:  # a document that was read, but that Elasticsearch refused
             document = usual_document(_without_format(record), file, line.number)
             return document._replace(format=_format_of(record))
+        if isinstance(reject["file"], str) and kind_of(reject["file"]) in TABLES:
+            return document_of_row(record, file, line.number)
         return document_of(record, file, line.number)
     except SourceError as error:
         return record_reject(error, record, file)

@@ -31,6 +31,20 @@ def document_of(record: dict[str, Any], file: FoundFile, line: int | None) -> Do
     return planned_document(record, plan, file, line)
 
 
+def document_of_row(record: dict[str, Any], file: FoundFile, line: int | None) -> Document:
+    """Return the document of a row of a table that stands in a rejects file, with all its columns.
+
+    Raises SourceError for a row that is no document.
+    """
+    plan = plan_of(record, file.fields, guess=True)
+    if isinstance(plan, str):
+        raise file.fault(f"it is no document: {plan}", line)
+    kept = {name: value for name, value in record.items() if value != "" or name in plan.text}
+    if isinstance(kept.get("metadata"), str | int | float):  # as ``_metadata`` reads it in a table
+        kept["metadata"] = {"metadata": kept["metadata"]}
+    return planned_document(kept, plan, file, line)
+
+
 def usual_document(record: dict[str, Any], file: FoundFile, line: int | None) -> Document:
     """Return the document of a JSON object whose fields have the usual names.
 

@@ -8,6 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from es_rerank.collection import Document
@@ -91,7 +92,8 @@ def _document(row: list[str], names: list[str], plan: Plan, file: FoundFile, lin
     try:
         return planned_document(record, plan, file, line)
     except SourceError as error:
-        return record_reject(error, record, file)
+        reject = record_reject(error, values | record, file)  # with its empty columns, to be filled in
+        return reject if plan.id is None else reject._replace(id=record.get(plan.id))
 
 
 def _names(header: list[str], file: FoundFile) -> list[str]:
@@ -114,17 +116,28 @@ def _rows(stream: io.TextIOWrapper, file: FoundFile) -> Iterator[tuple[int, list
     lines.number += bool(told)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
-        first, lines.size = lines.number + 1, 0
+        first, lines.size, lines.quotes = lines.number + 1, 0, 0
         try:
             row = next(reader, None)
         except csv.Error as error:
+            if "field limit" in str(error):
+                lines.end_row()
             yield file.reject(f"lines {first} to {lines.number} are no row ({error})", first)
             continue
         except SourceError as error:
+            lines.end_row()
             yield file.rejected(error)
             continue
         if row is None:
             return
+        if delimiter == "\t" and _holds_rows(row):
+            yield file.reject(
+                f"lines {first} to {lines.number} are one row, as a quote holds them together, but look like "
+                "several; a quote that begins a value and belongs to its text is written three times, and "
+                "one more stands at the end of the value",
+                first,
+            )
+            continue
         if row and (len(row) > 1 or row[0].strip()):
             yield first, row
 
@@ -138,6 +151,7 @@ class _Lines:
         self._begin = begin
         self.number = 0
         self.size = 0
+        self.quotes = 0
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -148,12 +162,30 @@ class _Lines:
             raise StopIteration
         self.number += 1
         self.size += len(line)
+        self.quotes += line.count('"')
         while line[-1] not in "\r\n" and (more := self._stream.readline(_MOST_ROW)):
             self.size += len(more)
+            self.quotes += more.count('"')
             line = more if self.size > _MOST_ROW else line + more
         if self.size > _MOST_ROW:
             raise self._file.fault(f"the row has more than {_MOST_ROW} characters; split it", self.number)
         return line
+
+    def end_row(self) -> None:
+        """Pass over the lines that quotes join to those of this row."""
+        with suppress(StopIteration):
+            while self.quotes % 2:
+                self.size = 0
+                with suppress(SourceError):
+                    next(self)
+
+
+def _holds_rows(row: list[str]) -> bool:
+    """Return whether a value holds lines with as many tabs as a row has: quotes may be plain text."""
+    tabs = len(row) - 1
+    return tabs > 0 and any(
+        "\n" in value and any(line.count("\t") == tabs for line in value.split("\n")[1:]) for value in row
+    )
 
 
 def _delimiter(begin: str) -> str:

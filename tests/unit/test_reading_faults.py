@@ -102,6 +102,21 @@ def test_a_file_that_cannot_be_read_is_a_reject_and_the_rest_goes_on(
         ("a.csv", ROW + '1,x\n2,"a"b\n1,x\n', 3, "lines 3 to 3 are no row", None),
         ("a.csv", ROW + "1,x\n2\n1,x\n", 3, "the row has 1 values, the first row 2", None),
         ("a.csv", ROW + '1,"x\ny"\n2,x,3\n1,x\n', 4, "the row has 3 values, the first row 2", None),
+        (
+            "a.csv",
+            ROW + '1,x\n2,"' + ("x" * 99 + "\n") * 101_000 + '"\n1,x\n',
+            3,
+            "larger than field limit",
+            None,
+        ),
+        (
+            "a.csv",
+            ROW + '1,x\n2,"' + "x" * 9_000_000 + '","' + ("x" * 9_000_000 + "\n") * 2 + '"\n1,x\n',
+            4,
+            "more than 20000000 characters",
+            None,
+        ),
+        ("a.tsv", 'id\ttext\n1\tx\n2\t"He left\n3\tx\n4\ty"\n1\tx\n', 3, "look like several", None),
         ("a.csv", ROW + "1,x\n2,\n1,x\n", 3, "its text and its title are empty", {"id": "2", "text": ""}),
         ("a.csv", ROW + "1,x\n2," + "x" * 10_000_001 + "\n1,x\n", 3, "larger than field limit", None),
         ("a.csv", ROW + "1,x\n2," + "x," * 10_000_001 + "\n1,x\n", 3, "more than 20000000 characters", None),
@@ -210,6 +225,18 @@ def test_a_rejects_file_reads_mended_files_and_records(
     rejects.write_text("".join(json.dumps(line) + "\n" for line in lines))
     again = given(rejects)
     assert (again.ids, again.rejects) == (["a.txt", "1", "2", "1", "2"], [])
+
+
+def test_a_row_of_a_rejects_file_is_read_as_in_its_table(tmp_path: Path) -> None:
+    table = put(tmp_path, {"a.csv": "ID,Headline,text,n,metadata\n7,,,1,of it\n8,T,body,,\n"}) / "a.csv"
+    found = given(table)
+    assert (found.ids, found.rejects[0].id) == (["8"], "7")
+    rejects = rejects_file(found.rejects, tmp_path / "articles.rejects.jsonl")
+    line = json.loads(rejects.read_text())
+    line["document"] |= {"text": "now it has text", "Headline": "T"}
+    rejects.write_text(json.dumps(line))
+    table.write_text(table.read_text().replace("7,,", "7,T,now it has text"))
+    assert given(rejects).documents == given(table).documents[:1]
 
 
 def test_a_rejects_file_is_read_beside_files_of_another_encoding(tmp_path: Path) -> None:
