@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from es_rerank import errors
 from es_rerank.errors import EsRerankError, IngestError
+
+_RAISED = re.compile(r"^es_rerank\.errors\.(\w+): (.+)$", re.MULTILINE)
+"""Our error in the text of an error of Ray's, where an actor could not be made."""
 
 
 @contextmanager
@@ -29,8 +34,13 @@ def first_cause(error: BaseException) -> EsRerankError:
         cause = getattr(seen, "cause", None)
         for each in (cause, seen):
             if isinstance(each, EsRerankError) and not hasattr(each, "traceback_str"):
+                each.args = (each.message,)  # Ray adds advice to programmers
                 return each
         seen = cause if isinstance(cause, BaseException) else seen.__cause__
+    if found := _RAISED.findall(str(error)):
+        name, message = found[-1]
+        kind = getattr(errors, name, IngestError)
+        return kind(message) if issubclass(kind, EsRerankError) else IngestError(message)
     lines = [line for line in str(error).splitlines() if line.strip()]
     return IngestError(
         f"Ray could not run the ingest: {type(error).__name__}: {lines[-1] if lines else ''}; what is "

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -54,6 +54,9 @@ _FILES_AT_ONCE = 8
 """Files that one task converts."""
 
 _WHOLE_BLOCKS: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
+
+_WRITES = 2
+"""Bulk requests side by side for each actor, as without Ray."""
 
 _TASK_CPUS = 0.5
 _WRITE_CPUS = 0.25
@@ -146,6 +149,7 @@ class RayRun:
         self._on_note = on_note
         self._documents = _FIRST_ROUND
         self._finishing = self.cut_short = False
+        self._told_to_finish: Future[None] = Future()
         self._error: BaseException | None = None
         self._lock = threading.Lock()
 
@@ -164,19 +168,29 @@ class RayRun:
 
     def finish(self) -> None:
         """Begin no further round. The one that runs is written to its end."""
-        self._finishing = True
+        with self._lock:
+            self._finishing = True
+            if not self._told_to_finish.done():
+                self._told_to_finish.set_result(None)
 
     def __iter__(self) -> Iterator[Tally]:
         coming = self._begun()
-        while (current := coming.result()).blocks:
-            if self._finishing:
-                self.cut_short = True
-                return
+        while (current := self._come(coming)).blocks:
             coming = self._begun()
             started = time.monotonic()
             yield from self._written(current)
             if time.monotonic() - started < _LONG_ROUND_S:
                 self._documents = min(2 * self._documents, _MOST_DOCUMENTS * self._workers.actors)
+
+    def _come(self, coming: Future[_Round]) -> _Round:
+        """Return the next round when it is read; an empty one after ``finish``."""
+        # A source may be a pipe that nobody writes into, so ``finish`` does not wait for it.
+        either: list[Future[Any]] = [coming, self._told_to_finish]
+        wait(either, return_when=FIRST_COMPLETED)
+        if not self._finishing:
+            return coming.result()
+        self.cut_short |= not coming.done() or bool(coming.result().blocks)
+        return _Round()
 
     def _begun(self) -> Future[_Round]:
         """Let another thread read the next round, while this one is written."""
@@ -235,7 +249,7 @@ class RayRun:
             superseded=dict(current.superseded),
         )
         self._plan = replace(self._plan, stamps=(*self._plan.stamps, plan.stamp))
-        sink, workers = BatchDatasink(plan), self._workers
+        sink, workers = BatchDatasink(replace(plan, chunker=b"")), self._workers
         load = _Load(self._load, workers.threads)
         try:
             (
@@ -248,7 +262,11 @@ class RayRun:
                     concurrency=min(workers.actors, len(current.blocks)),
                     **_WHOLE_BLOCKS,
                 )
-                .write_datasink(sink, ray_remote_args={"num_cpus": _WRITE_CPUS})
+                .write_datasink(
+                    sink,
+                    ray_remote_args={"num_cpus": _WRITE_CPUS},
+                    concurrency=min(_WRITES * workers.actors, len(current.blocks)),
+                )
             )
         except ray.exceptions.RayError as error:
             raise first_cause(error) from None

@@ -34,9 +34,11 @@ PATIENCE_S = 900.0
 def start(url: str, index: str, folder: Path, runner: str, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(SUPPORT / "ray_program.py"), url, index, str(folder), runner, *more],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -199,16 +201,20 @@ def test_a_program_that_is_killed_or_stopped_goes_on(
 def test_a_signal_ends_it_after_the_round(node: Node, es: Elasticsearch, index: str, tmp_path: Path) -> None:
     folder = tmp_path / "source"
     folder.mkdir()
-    lines = [json.dumps({"_id": str(number), "text": f"text {number}"}) for number in range(3_000)]
+    lines = [json.dumps({"_id": str(number), "text": f"text {number}"}) for number in range(2_100)]
     (folder / "records.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    with start(node.url, index, folder, "ray") as run:
+    with start(node.url, index, Path("-"), "ray") as run:
+        assert run.stdin is not None
+        run.stdin.write("\n".join(lines) + "\n")
+        run.stdin.flush()  # and it stays open: the run waits for more
         until(lambda: written(es, f"{index}*") > 0, patience_s=PATIENCE_S)
-        run.send_signal(signal.SIGINT)
-        _, errors = run.communicate()
+        os.killpg(run.pid, signal.SIGINT)  # as Ctrl-C does: Ray's processes get it too
+        assert run.stderr is not None
+        errors = run.stderr.read()
     assert run.returncode == 1
     assert "2000 documents were indexed" in errors
     rest = ingested(node.url, index, folder, "ray")
-    assert (rest["documents"], rest["skipped"]) == (1_000, 2_000)
+    assert (rest["documents"], rest["skipped"]) == (100, 2_000)
 
 
 def test_a_busy_elasticsearch_loses_nothing(

@@ -130,6 +130,10 @@ def test_an_error_of_a_task_comes_as_it_was_raised() -> None:
     outer.cause = RuntimeError("of a task")  # type: ignore[attr-defined]
     outer.cause.cause = caught.value  # type: ignore[attr-defined]
     assert first_cause(outer) is caught.value
+    told_by_ray = "The actor died\n  File x\nes_rerank.errors.SettingsError: no model here\n"
+    of_actor = first_cause(RuntimeError(told_by_ray))
+    assert isinstance(of_actor, SettingsError)
+    assert of_actor.message == "no model here"
     assert "RuntimeError: of Ray" in first_cause(RuntimeError("of Ray")).message
 
 
