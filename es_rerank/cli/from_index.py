@@ -113,50 +113,75 @@ def index_source(
     """
     from ingest_pipelines import Fields
     from ingest_pipelines.live_copy import LiveCopy
+    from ingest_pipelines.reading.elasticsearch_index import finds_a_part
 
     with ExitStack() as stack:
-        if given.url is None and _same(client, given.name, into):
+        source = stack.enter_context(_source_client(given, client, settings))
+        if _same(source, given.name, client, into):
             if not rebuild or given.query is not None or given.fields != Fields():
                 raise SettingsError(
                     f"--from-index {given.name} is the index that is written; to embed it anew, give "
                     "--rebuild and --embedder, and no --from-query and no options of fields"
                 )
+            if given.name != into and finds_a_part(source, given.name):
+                raise SettingsError(
+                    f"--from-index {given.name} finds only a part of the index that is written, and all "
+                    f"of it must be embedded anew; name {into} there too"
+                )
             copy = stack.enter_context(LiveCopy(client, into, embedder=embedder))
             yield IndexSource(copy.documents(), copy.finish, lambda report: _tell(report, copy.way_back))
             return
-        yield IndexSource(stack.enter_context(read_only(given, client, settings)))
+        yield IndexSource(stack.enter_context(_documents(given, source)))
 
 
 @contextmanager
 def read_only(given: FromIndex, client: Elasticsearch, settings: Settings) -> Iterator[Iterator[Any]]:
     """Give the documents of an index as they are now. Nothing is written."""
+    with _source_client(given, client, settings) as source, _documents(given, source) as documents:
+        yield documents
+
+
+@contextmanager
+def _documents(given: FromIndex, source: Elasticsearch) -> Iterator[Iterator[Any]]:
     from ingest_pipelines.reading.elasticsearch_index import index_documents
 
+    with index_documents(source, given.name, fields=given.fields, query=given.query) as documents:
+        yield documents
+
+
+@contextmanager
+def _source_client(given: FromIndex, client: Elasticsearch, settings: Settings) -> Iterator[Elasticsearch]:
+    """Give the client of ``--from-url``, or else that of the index that is written."""
     from .connection import BULK_TIMEOUT_S, connect
 
-    with ExitStack() as stack:
-        source = client
-        if given.url is not None:
-            own = {
-                "elasticsearch_api_key": settings.from_api_key,
-                "elasticsearch_ca_certs": settings.from_ca_certs or settings.elasticsearch_ca_certs,
-            }
-            other = settings.model_copy(update=own)
-            source = stack.enter_context(connect(given.url, other, request_timeout_s=BULK_TIMEOUT_S))
-        documents = index_documents(source, given.name, fields=given.fields, query=given.query)
-        yield stack.enter_context(documents)
+    if given.url is None:
+        yield client
+        return
+    own = {
+        "elasticsearch_api_key": settings.from_api_key,
+        "elasticsearch_ca_certs": settings.from_ca_certs or settings.elasticsearch_ca_certs,
+    }
+    with connect(given.url, settings.model_copy(update=own), request_timeout_s=BULK_TIMEOUT_S) as source:
+        yield source
 
 
-def _same(client: Elasticsearch, name: str, into: str) -> bool:
-    """Whether two names mean the same indices. What cannot be looked at is told by what reads it."""
+def _same(source: Elasticsearch, name: str, client: Elasticsearch, into: str) -> bool:
+    """Whether two names mean the same indices, also where one cluster has two addresses. What cannot be
+    looked at is told by what reads it.
+    """
     from elasticsearch import ApiError
 
-    if name == into:
+    if source is client and name == into:
         return True
     try:
-        return set(client.indices.get_alias(index=name)) == set(client.indices.get_alias(index=into))
+        return _uuids(source, name) == _uuids(client, into) != set()
     except ApiError:
         return False
+
+
+def _uuids(client: Elasticsearch, name: str) -> set[str]:
+    answer = client.indices.get_settings(index=name, name="index.uuid")
+    return {state["settings"]["index"]["uuid"] for state in answer.values()}
 
 
 def _tell(report: IngestReport, way_back: Callable[[str], str]) -> IngestReport:

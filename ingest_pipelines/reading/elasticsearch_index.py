@@ -1,7 +1,8 @@
 """Reads the documents of an Elasticsearch index, alias or data stream, here or in another cluster.
 
-Of an index that es-rerank made, title, text and metadata come back exactly. Of any other, the caller chooses
-the fields, or they are found by their names. Vectors are not read.
+Of an index that es-rerank made, title, text and metadata come back exactly; fields that the caller chooses
+are those of the record that was ingested. Of any other, the caller chooses the fields, or they are found by
+their names. Vectors are not read. The filter and the routing of an alias hold.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from elasticsearch import ApiError, AuthorizationException, Elasticsearch
 
@@ -25,28 +26,33 @@ from .index_pages import Hit, IndexWalk, names_of, readable
 _TEXT_NAMES = ("text", "content", "body")
 _TEXT_TYPES = frozenset({"text", "match_only_text", "semantic_text"})
 _VECTOR_TYPES = frozenset({"dense_vector", "sparse_vector", "rank_vectors"})
-_OWN = ("passages", "content_hash", "_inference_fields")
-"""What the ingest makes anew."""
+_CHUNKS = "_inference_fields"
+"""Where Elasticsearch keeps the vectors of ``semantic_text``."""
+
+_RESTRICTIONS = frozenset({"filter", "index_routing", "search_routing"})
+"""Options of an alias by which a search of it may find less than its index holds."""
 
 _MOST_LISTED = 30
 
 
 class IndexPlan(NamedTuple):
-    """What is read of the indices. ``indices``: their concrete names. ``own``: whether es-rerank made all of
-    them. ``fields``: the chosen fields, with a text field. ``excluded``: paths that are not read.
+    """What is read of the indices. ``indices``: their concrete names. ``own``: those that es-rerank made.
+    ``fields``: the chosen fields, with a text field. ``excluded``: paths that are not read. ``whole``: own
+    documents are read as they are, since the caller chose no fields.
     """
 
     indices: tuple[str, ...]
-    own: bool
+    own: frozenset[str]
     fields: Fields
     excluded: tuple[str, ...] = ()
+    whole: bool = True
 
     @property
     def source(self) -> dict[str, Any]:
         """What of each document is read, as ``_source`` of a search."""
-        if self.own:
+        if len(self.own) == len(self.indices):
             return {"includes": ["title", "text", METADATA, UNINDEXED, "format"]}
-        if self.fields.metadata is None:
+        if self.own or self.fields.metadata is None:
             return {"excludes": list(self.excluded)}
         named = [*self.fields.text, self.fields.title, self.fields.id, *self.fields.metadata]
         return {"includes": [name for name in named if name], "excludes": list(self.excluded)}
@@ -74,7 +80,7 @@ def index_documents(
     plan = index_plan(client, expression, fields or Fields(), patience)
     with IndexWalk(
         client,
-        names_of(plan.indices, expression),
+        _read_by(client, expression, plan.indices, patience),
         source=plan.source,
         query=query,
         patience=patience,
@@ -82,18 +88,36 @@ def index_documents(
         yield (document_of(hit, plan) for hit in walk.hits())
 
 
+def _read_by(client: Elasticsearch, expression: str, indices: Sequence[str], patience: Patience) -> str:
+    """Return by which names the indices are read. An alias may move while it is read, and concrete indices do
+    not; but they are read by ``expression`` if that finds only a part of them, or if only that is allowed.
+    """
+    names = names_of(indices, expression)
+    if names == expression or ":" in expression:
+        return expression  # the aliases of another cluster cannot be looked at
+    try:
+        found = patience.call(lambda: client.indices.get_alias(index=f"{expression},{names}"))
+    except ApiError:
+        return expression
+    return expression if _restricts(found.body) else names
+
+
+def finds_a_part(client: Elasticsearch, alias: str) -> bool:
+    """Return whether ``alias`` is an alias that finds only a part of an index, by a filter or a routing."""
+    found = client.options(ignore_status=404).indices.get_alias(name=alias)
+    return _restricts({index: state for index, state in found.items() if isinstance(state, dict)})
+
+
+def _restricts(found: Mapping[str, Any]) -> bool:
+    aliases = (options for state in found.values() for options in state.get("aliases", {}).values())
+    return any(_RESTRICTIONS & options.keys() for options in aliases)
+
+
 def index_plan(client: Elasticsearch, expression: str, fields: Fields, patience: Patience) -> IndexPlan:
     """Look at the indices and choose their fields. Raises SourceError as ``index_documents`` does."""
-    with readable(expression):
-        caps = patience.call(lambda: client.field_caps(index=expression, fields="*")).body
-    indices = tuple([caps["indices"]] if isinstance(caps["indices"], str) else caps["indices"])
+    indices, types = _types(client, expression, expression, patience)
     if not indices:
         raise SourceError(f"{expression} names no index", path=expression)
-    types = {
-        name: next((kind for kind in kinds if kind != "unmapped"), "object")
-        for name, kinds in caps["fields"].items()
-        if not name.startswith("_") and not any(kind.get("metadata_field") for kind in kinds.values())
-    }
     mappings = _mappings(client, expression, patience)
     for index, mapping in mappings.items():
         if mapping.get("_source", {}).get("enabled", True) is False:
@@ -102,12 +126,53 @@ def index_plan(client: Elasticsearch, expression: str, fields: Fields, patience:
                 "where they came from",
                 path=index,
             )
-    made_here = [mapping.get("_meta", {}).get("managed_by") == MANAGED_BY for mapping in mappings.values()]
-    own = all(made_here) if made_here else _looks_own(types)
-    if own and fields == Fields():
+    made_here = {
+        index
+        for index, mapping in mappings.items()
+        if mapping.get("_meta", {}).get("managed_by") == MANAGED_BY
+    }
+    own = frozenset(made_here if mappings else indices if _looks_own(types) else ())
+    whole = fields == Fields()
+    if own and whole and len(own) == len(indices):
         return IndexPlan(indices, own, Fields(("text",), "title"))
-    chosen = _chosen(expression, fields, types, mappings)
-    return IndexPlan(indices, False, chosen, tuple(_excluded(types)))
+    excluded = tuple(_excluded(types))
+    if own:
+        # The fields of the record that was ingested, as the caller knows them.
+        own_types = {name.removeprefix(f"{METADATA}."): kind for name, kind in types.items()}
+        others = ",".join(index for index in indices if index not in own)
+        types = (
+            _types(client, others, expression, patience)[1] if others and whole else {**own_types, **types}
+        )
+    chosen = _chosen(expression, fields, types, {} if own else mappings)
+    return IndexPlan(indices, own, chosen, excluded, whole)
+
+
+def _own_fields(fields: Fields) -> Fields:
+    """Return the fields as names of the record that was ingested: metadata.year of the index was year."""
+
+    def name(field: str) -> str:
+        return field.removeprefix(f"{METADATA}.")
+
+    return Fields(
+        tuple(map(name, fields.text)),
+        fields.title and name(fields.title),
+        fields.id and name(fields.id),
+        fields.metadata and tuple(map(name, fields.metadata)),
+    )
+
+
+def _types(
+    client: Elasticsearch, names: str, expression: str, patience: Patience
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the concrete indices and the types of their fields."""
+    with readable(expression):
+        caps = patience.call(lambda: client.field_caps(index=names, fields="*")).body
+    indices = tuple([caps["indices"]] if isinstance(caps["indices"], str) else caps["indices"])
+    return indices, {
+        name: next((kind for kind in kinds if kind != "unmapped"), "object")
+        for name, kinds in caps["fields"].items()
+        if not name.startswith("_") and not any(kind.get("metadata_field") for kind in kinds.values())
+    }
 
 
 def _mappings(client: Elasticsearch, expression: str, patience: Patience) -> dict[str, dict[str, Any]]:
@@ -131,7 +196,7 @@ def _looks_own(types: Mapping[str, str]) -> bool:
 
 def _excluded(types: Mapping[str, str]) -> Iterator[str]:
     """Yield the paths of vectors, and of passages that have them."""
-    yield from _OWN
+    yield _CHUNKS
     for name, kind in types.items():
         if kind in _VECTOR_TYPES:
             above = name.rpartition(".")[0]
@@ -203,18 +268,44 @@ def _listed(names: Mapping[str, str] | Sequence[str]) -> str:
 def document_of(hit: Hit, plan: IndexPlan) -> Document | Reject:
     """Return the document of a hit; a Reject, which names index and id, if it has no text."""
     source = hit.get("_source") or {}
-    if plan.own:
+    fields = plan.fields
+    if hit["_index"] in plan.own:
         metadata = {**(source.get(METADATA) or {}), **(source.get(UNINDEXED) or {})}
         form = source.get("format", "text")
-        return Document(hit["_id"], source.get("title") or "", source.get("text") or "", metadata, form)
-    fields = plan.fields
+        title, text = source.get("title") or "", source.get("text") or ""
+        if plan.whole:
+            return Document(hit["_id"], title, text, metadata, form)
+        return _own_document(hit, metadata, title, text, form, _own_fields(fields))
+    return _chosen_of(hit, source, fields)
+
+
+def _own_document(
+    hit: Hit,
+    metadata: dict[str, Any],
+    title: str,
+    text: str,
+    form: Literal["text", "markdown"],
+    fields: Fields,
+) -> Document | Reject:
+    """Return the document that has the chosen fields of a document of ours."""
+    document = _chosen_of(hit, {**metadata, "title": title, "text": text}, fields, empty=not text)
+    if isinstance(document, Reject):
+        return document
+    kept: dict[str, Any] = {name: metadata[name] for name in ("title", "text") if name in metadata}
+    if fields.metadata is None and kept:  # metadata that have the name of a field
+        document = document._replace(metadata={**document.metadata, **kept})
+    return document._replace(format=form) if fields.text == ("text",) else document
+
+
+def _chosen_of(hit: Hit, source: dict[str, Any], fields: Fields, *, empty: bool = False) -> Document | Reject:
+    """Return the document that has the chosen fields of a record. ``empty``: it may have no text."""
     try:
         texts = [text for name in fields.text if (text := _text_of(source, name)) is not None]
         title = (_text_of(source, fields.title) if fields.title else None) or ""
-        identifier = _id_of(source, fields.id) if fields.id else hit["_id"]
+        identifier = _id_of(source, fields.id) if fields.id not in (None, "_id") else hit["_id"]
     except ValueError as error:
         return _reject(hit, str(error))
-    if not texts:
+    if not texts and not (empty and fields.text == ("text",)):
         return _reject(hit, f"it has no {' and no '.join(fields.text)}")
     return Document(identifier, title, "\n\n".join(texts), _metadata(source, fields))
 
@@ -248,7 +339,8 @@ def _scalar(value: Any) -> str:  # noqa: ANN401 any JSON value
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _id_of(source: dict[str, Any], path: str) -> str:
+def _id_of(source: dict[str, Any], path: str | None) -> str:
+    assert path is not None  # noqa: S101 the caller chose a field
     values = _values(source, path)
     if len(values) != 1 or isinstance(values[0], Mapping):
         raise ValueError(f"{path} holds {len(values) or 'no'} values, and the id must be one")

@@ -11,9 +11,11 @@ from elasticsearch import Elasticsearch
 from ingests import MOON, TREATY, WEB, an_ingest, everything, source_of
 from proxies import Outcome, Rule, first_of_each, proxied
 
+from es_rerank.cli.from_index import FromIndex, index_source
 from es_rerank.collection import Document, as_document
-from es_rerank.errors import SourceError
+from es_rerank.errors import SettingsError, SourceError
 from es_rerank.node import Node
+from es_rerank.settings import Settings
 from ingest_pipelines import Reject
 from ingest_pipelines.patience import Patience
 from ingest_pipelines.reading.elasticsearch_index import index_documents
@@ -124,6 +126,61 @@ def test_fields_are_chosen_or_found(
 ) -> None:
     made(es, index, properties, **source)
     assert read(es, index, fields) == [expected]
+
+
+def test_fields_that_only_sound_like_ours_are_metadata(es: Elasticsearch, index: str) -> None:
+    number = {"type": "integer"}
+    made(
+        es,
+        index,
+        {"text": TEXT, "passages": number, "content_hash": number},
+        text="a",
+        passages=3,
+        content_hash=4,
+    )
+    assert read(es, index) == [Document("1", "", "a", {"passages": 3, "content_hash": 4})]
+
+
+def test_of_our_own_index_fields_are_those_of_the_record(es: Elasticsearch, index: str) -> None:
+    marked = Document("m", "T", "# T\n\nwords", {"year": 1, "text": "inner"}, "markdown")
+    empty = Document("e", "only a title", "", {"year": 2})
+    an_ingest(es).run(f"{index}-own", [marked, empty])
+    assert sorted(read(es, f"{index}-own", Fields(text=("text",)))) == [empty, marked]
+    for name in ("year", "metadata.year"):
+        chosen = sorted(read(es, f"{index}-own", Fields(metadata=(name,))))
+        assert chosen == [empty, marked._replace(metadata={"year": 1})]
+    made(es, f"{index}-foreign", {"content": TEXT, "year": {"type": "long"}}, content="x", year=3)
+    foreign = Document("1", "", "x", {"year": 3})
+    assert sorted(read(es, f"{index}-*")) == sorted([marked, empty, foreign])
+
+
+def test_the_filter_of_an_alias_holds(es: Elasticsearch, index: str) -> None:
+    made(es, f"{index}-1", {"text": TEXT, "lang": {"type": "keyword"}}, text="secret", lang="x")
+    es.index(index=f"{index}-1", id="2", document={"text": "open", "lang": "en"}, refresh=True)
+    es.indices.put_alias(index=f"{index}-1", name=index, filter={"term": {"lang": "en"}})
+    assert read(es, index) == [Document("2", "", "open", {"lang": "en"})]
+    assert len(read(es, f"{index}-1")) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "rebuild", "told"),
+    [
+        ("", False, "is the index that is written"),
+        ("-part", True, "finds only a part of the index that is written"),
+    ],
+)
+def test_the_same_index_is_known_at_another_address(
+    node: Node, es: Elasticsearch, index: str, name: str, told: str, *, rebuild: bool
+) -> None:
+    version = an_ingest(es).run(index, [Document("a", "", "x", {})]).version
+    es.indices.put_alias(index=version, name=f"{index}-part", filter={"match_all": {}})
+    url = node.url.replace("127.0.0.1", "localhost")
+    given = FromIndex(f"{index}{name}", url, None, Fields())
+    with (
+        pytest.raises(SettingsError, match=told),
+        index_source(given, index, es, Settings(), rebuild=rebuild, embedder="hash-16"),
+    ):
+        pass
 
 
 def test_a_document_without_text_is_a_reject_and_others_go_on(es: Elasticsearch, index: str) -> None:
