@@ -18,7 +18,7 @@ import numpy as np
 from elasticsearch import ApiError, Elasticsearch
 
 from es_rerank.collection import Document
-from es_rerank.errors import OverloadError, RemoteModelError
+from es_rerank.errors import ModelError, OverloadError, RemoteModelError
 from es_rerank.models import Embedder, HostedEmbedder
 from es_rerank.text.chunking import Chunker
 from es_rerank.text.documents import CutDocument, cut_document
@@ -38,6 +38,10 @@ _ID_BYTES = 512
 
 Misfits = tuple[list[tuple[str, str]], list[tuple[str, str]]]
 """(field, reason) of values of metadata in a field of another kind, and of those without a field."""
+
+_UNIT_ERROR = 1e-3
+"""How far Elasticsearch lets the square of a vector's length be from 1 with the similarity ``dot_product``
+(``EPS`` of its ``DenseVectorFieldMapper``)."""
 
 EMBEDDED_AT_ONCE = 512
 """Most passages of one call of an embedder: some seconds of work for a model on a CPU."""
@@ -261,23 +265,45 @@ def embed(
     """
     texts = [text for document in batch.cut.values() for text in document.embedded()]
     vectors = np.empty((len(texts), embedder.dims), dtype=np.float32)
-    refused: dict[int, str] = {}
+    refused: dict[int, tuple[str, str]] = {}
     for start in range(0, len(texts), EMBEDDED_AT_ONCE):
         if start and given_up():
             return None
         some = texts[start : start + EMBEDDED_AT_ONCE]
+        why: dict[int, str] = {}
         if isinstance(embedder, HostedEmbedder):
             accepted = _accepted(embedder, some, given_up)
             if accepted is None:
                 return None
-            vectors[start : start + len(some)], why = accepted
-            refused |= {start + place: reason for place, reason in why.items()}
+            made, why = accepted
         else:
-            vectors[start : start + len(some)] = embedder.embed(some, purpose="passage")
+            made = embedder.embed(some, purpose="passage")
+        _check_shape(made, len(some), embedder)
+        vectors[start : start + len(some)] = made
+        refused |= {
+            start + place: ("the embedder gives {} a vector", reason) for place, reason in _not_units(made)
+        }
+        refused |= {start + place: ("the embedder refuses {}:", reason) for place, reason in why.items()}
     batch.vectors = vectors
     if refused:
         _leave_out(batch, refused)
     return batch
+
+
+def _check_shape(vectors: FloatArray, texts: int, embedder: Embedder) -> None:
+    """Raise ModelError unless there is a vector for each text."""
+    if (shape := np.shape(vectors)) != (texts, embedder.dims):
+        raise ModelError(
+            f"embedder {embedder.name} returned an array of the shape {shape} for {texts} texts, and not "
+            f"{(texts, embedder.dims)}; its method embed must return one vector for each text"
+        )
+
+
+def _not_units(vectors: FloatArray) -> Iterator[tuple[int, str]]:
+    """Yield the places of vectors that Elasticsearch does not take, and what is wrong with them."""
+    lengths = np.linalg.norm(np.asarray(vectors, dtype=np.float64), axis=1)
+    for place in np.flatnonzero(~(np.abs(lengths**2 - 1) <= _UNIT_ERROR)):
+        yield int(place), f"of the length {lengths[place]:.3g}, and not 1; use another embedder"
 
 
 def _accepted(
@@ -292,8 +318,10 @@ def _accepted(
         raise
 
 
-def _leave_out(batch: IngestBatch, refused: Mapping[int, str]) -> None:
-    """Take out the documents of which the embedder refused a passage; ``refused``: by place, why it did."""
+def _leave_out(batch: IngestBatch, refused: Mapping[int, tuple[str, str]]) -> None:
+    """Take out the documents with a passage that has no vector. ``refused``: by place, what the embedder did
+    to the passage ``{}``, and why.
+    """
     kept = np.ones(0 if batch.vectors is None else len(batch.vectors), dtype=np.bool_)
     start = 0
     for identifier, document in list(batch.cut.items()):
@@ -302,9 +330,8 @@ def _leave_out(batch: IngestBatch, refused: Mapping[int, str]) -> None:
         if places:
             kept[start:end] = False
             del batch.cut[identifier]
-            reason = (
-                f"the embedder refuses passage {places[0] - start + 1} of {end - start}: {refused[places[0]]}"
-            )
+            what, why = refused[places[0]]
+            reason = f"{what.format(f'passage {places[0] - start + 1} of {end - start}')} {why}"
             batch.answers[identifier] = {"status": None, "error": reason}
         start = end
     batch.vectors = None if batch.vectors is None else batch.vectors[kept]

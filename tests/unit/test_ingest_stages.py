@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import pickle
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pytest
 from ingests import chunker
 
 from es_rerank.collection import Document
+from es_rerank.errors import ModelError
+from es_rerank.models import Vectors
 from es_rerank.testing import HashEmbedder
 from ingest_pipelines.embedding import embedded_batches
 from ingest_pipelines.mapping import IndexRecipe
@@ -55,6 +60,43 @@ def test_a_batch_of_one_call_is_finished_and_a_larger_one_is_given_up() -> None:
         (batch,) = list(ingest_batches(documents, RECIPE, documents=10_000, characters=10**9))[:1]
         done = embed(cut(batch, chunker(), None), HashEmbedder(), lambda: True)
         assert (done is not None) is finished
+
+
+class Scaled(HashEmbedder):
+    """Gives the vectors of some places another length, or leaves some out."""
+
+    def __init__(self, factors: dict[int, float], most: int | None = None) -> None:
+        super().__init__(64)
+        self._factors, self._most = factors, most
+
+    def embed(self, texts: Sequence[str], *, purpose: Literal["query", "passage"] = "passage") -> Vectors:
+        vectors = super().embed(texts, purpose=purpose)
+        for place, factor in self._factors.items():
+            vectors[place] *= factor
+        return vectors[: self._most]
+
+
+def four() -> IngestBatch:
+    documents = [Document(str(number), "", "text", {}) for number in range(4)]
+    (batch,) = ingest_batches(documents, RECIPE, documents=100, characters=1_000)
+    return cut(batch, chunker(), None)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_an_embedder_must_give_a_vector_for_each_text(most: int) -> None:
+    with pytest.raises(ModelError, match=rf"hash-64 returned .* \({most}, 64\) for 4 texts, .* \(4, 64\)"):
+        embed(four(), Scaled({}, most))
+
+
+def test_a_vector_that_cannot_be_compared_is_a_reject_of_its_document() -> None:
+    batch = embed(four(), Scaled({0: math.nan, 2: 0.0, 3: 2.0}))
+    assert batch is not None
+    assert batch.vectors is not None
+    assert (list(batch.cut), len(batch.vectors)) == (["1"], 1)
+    assert [batch.answers[name]["error"] for name in ("0", "2", "3")] == [
+        f"the embedder gives passage 1 of 1 a vector of the length {length}, and not 1; use another embedder"
+        for length in ("nan", "0", "2")
+    ]
 
 
 LONG = "x" * 400
