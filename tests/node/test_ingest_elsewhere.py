@@ -128,6 +128,22 @@ def elsewhere(
             yield model
 
 
+@pytest.mark.parametrize("dialect", ["", "tei:", "es-rerank:", "openai:"])
+def test_a_sidecar_without_the_named_model_is_refused(remote: RemoteEmbedder, dialect: str) -> None:
+    spec = parse_embedder(f"remote:{dialect}{remote.origin}?model=typo")
+    with (
+        RemoteEmbedder(spec, spec.model, dialect=spec.dialect) as model,
+        pytest.raises(RemoteModelError, match=r"not served|not serve typo"),
+    ):
+        model.embed(["x"])
+
+
+def test_a_sidecar_named_as_tei_answers_with_the_named_model(remote: RemoteEmbedder) -> None:
+    spec = parse_embedder(f"remote:tei:{remote.origin}?model=mine")
+    with RemoteEmbedder(spec, spec.model, dialect=spec.dialect) as model:
+        assert (model.name, model.dialect) == (remote.name, "es-rerank")
+
+
 def test_a_refused_text_rejects_its_document_only(
     es: Elasticsearch, index: str, elsewhere: RemoteEmbedder, tmp_path: Path, local: LoadedEmbedder
 ) -> None:

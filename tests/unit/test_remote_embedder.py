@@ -136,6 +136,17 @@ def test_tei_tells_its_model_its_room_and_its_batch(opened: Opened, service: Fak
     assert all(body["truncate"] is False for body in service.bodies[1:])
 
 
+@pytest.mark.parametrize("dialect", ["", "tei:"])
+def test_tei_with_another_model_than_the_named_one_is_refused(
+    opened: Opened, service: FakeEmbedder, dialect: str
+) -> None:
+    service.info = {"model_id": "e5", "max_client_batch_size": 2}
+    with pytest.raises(RemoteModelError, match="its model is 'e5', and not other"):
+        opened(f"remote:{dialect}{{}}?model=other", "/embed").embed(TEXTS)
+    service.info["model_id"] = "/data"  # a folder there: the caller may know the model's name
+    assert opened(f"remote:{dialect}{{}}?model=other", "/embed").name == "other"
+
+
 SPOILT: list[tuple[Callable[[list[Any]], Any], str]] = [
     (lambda vectors: [*vectors[:-1], vectors[-1][:-1]], "of 15 dimensions where 16"),
     (lambda vectors: [vector[:-1] for vector in vectors], "of 15 dimensions where 16"),

@@ -249,6 +249,9 @@ class RemoteEmbedder(HttpEmbedder):
 
     def _trials(self, facts: EmbedderFacts) -> list[tuple[VectorService, str]]:
         named = self._dialect
+        if facts.ours and named is not None and named.name == "tei":
+            # Its path of TEI takes no name of a model, and answers with the default.
+            named = self._dialect = None
         if named is None and facts.of_tei:
             named = VECTORS_BY_NAME["es-rerank" if facts.ours else "tei"]
         if named is None:
@@ -264,6 +267,12 @@ class RemoteEmbedder(HttpEmbedder):
             return EmbedderFacts()
         path = told_at(self._path)
         facts = embedder_facts_in(await self._get(path, self._model, timeout_s))
+        if not facts.ours and self._model and facts.model not in (None, self._model) and not _is_path(facts):
+            raise RemoteModelError(
+                f"{self._service} says that its model is {ascii(facts.model)[:_LONGEST_WORDS]}, and not "
+                f"{self._model}; leave ?model= out, or name another address",
+                service=self._service,
+            )
         if not facts.ours or facts.embeds:
             return facts
         if self._model is None:  # the sidecar told about its reranker
@@ -291,8 +300,12 @@ class RemoteEmbedder(HttpEmbedder):
         parsed = await json_of(response)
         if response.status_code in (429, 502, 503, 504):
             raise self._refusal(response.status_code, response.headers, said_in(response, parsed))
-        if response.status_code in (400, 404) and model and "not served" in str(said_in(response, parsed)):
-            # A sidecar refuses a model that it does not serve.
+        if (
+            response.status_code in (400, 404, 422)
+            and model
+            and "not served" in str(said_in(response, parsed))
+        ):
+            # A sidecar refuses a model that it does not serve. Without this, a trial would find its default.
             raise self._refusal(response.status_code, response.headers, said_in(response, parsed))
         return parsed if response.status_code == 200 else None
 
@@ -348,6 +361,12 @@ class RemoteEmbedder(HttpEmbedder):
             response = await self._http.post(
                 url, json=service.write(asked), headers=headers, timeout=timeout_s
             )
+        if self._model and "is not served here" in response.headers.get("warning", ""):
+            raise RemoteModelError(
+                f"{self._service} does not serve {self._model}, and answers with its default; name a model "
+                "that it serves by ?model=, or leave ?model= out",
+                service=self._service,
+            )
         return response, await json_of(response)
 
     def _refusal(self, status: int, headers: Mapping[str, str], body: object) -> Exception:
@@ -367,3 +386,8 @@ class RemoteEmbedder(HttpEmbedder):
         if service.names_model or service.name == "tei":
             return url.copy_remove_param("model")
         return url.copy_set_param("model", self._model) if self._model else url
+
+
+def _is_path(facts: EmbedderFacts) -> bool:
+    """Whether TEI names a folder of its machine, where a caller may know the model's name."""
+    return facts.model is not None and facts.model.startswith(("/", "."))
