@@ -10,6 +10,9 @@ from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
 
+_MOST_OF_READING_S = 0.5
+"""How long the end of a flow waits for the item that is being read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[T]):
@@ -54,7 +57,7 @@ class Flow(Generic[T]):
     At most ``most_weight`` of ``weight`` is between the reading and the end of what the caller does with a
     result, or a single heavier item. An error of the reading or of a step is raised in its place: after the
     results of the items before it. When the ``with`` block ends, no further item is begun, and all threads
-    have ended, except one that ``finish`` found waiting for an item.
+    have ended, except the one that reads if it waits for an item.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class Flow(Generic[T]):
         rooms = [1, *(step.workers + 1 for step in steps)]
         self._queues = [_Queue[T](room) for room in rooms]
         self._last_begun = max((n for n, step in enumerate(steps) if step.last_begun), default=-1)
-        self._stopped = self._finishing = self._reading = False
+        self._stopped = self._finishing = False
         self.cut_short = False
         """Whether items were left out because ``finish`` was called."""
         self._reader = threading.Thread(target=self._read, name="ingest-read", daemon=True)
@@ -85,9 +88,10 @@ class Flow(Generic[T]):
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-            waits_for_ever = self._finishing and self._reading  # as a pipe that nobody writes into
-        for thread in self._threads if waits_for_ever else (self._reader, *self._threads):
+        for thread in self._threads:
             thread.join()
+        # A source may wait for ever, as a pipe does that nobody writes into.
+        self._reader.join(_MOST_OF_READING_S)
 
     def finish(self) -> None:
         """Let no further item begin the step ``last_begun`` or one before it.
@@ -126,7 +130,7 @@ class Flow(Generic[T]):
         first, end = self._queues[0], _Slot[T](ready=True, end=True)
         try:
             items = iter(self._items)
-            while (item := self._next(items)) is not None:
+            while (item := next(items, None)) is not None:
                 slot = _Slot(item, self._weight(item), ready=True)
                 with self._changed:
                     self._changed.wait_for(lambda slot=slot: self.finishing or self._has_room(first, slot))  # type: ignore[misc]
@@ -141,13 +145,6 @@ class Flow(Generic[T]):
         with self._changed:
             first.slots.append(end)
             self._changed.notify_all()
-
-    def _next(self, items: Iterator[T]) -> T | None:
-        self._reading = True
-        try:
-            return next(items, None)
-        finally:
-            self._reading = False
 
     def _has_room(self, first: _Queue[T], slot: _Slot[T]) -> bool:
         fits = not self._held or self._held + slot.weight <= self._most_weight

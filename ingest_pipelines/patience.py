@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ DROPPED = (BrokenConnection, ConnectionTimeout, SerializationError)
 is not known whether the request was executed."""
 
 _LONGEST_WAIT_S = 30.0
-_ABSENT = "index_not_found_exception"
+_LASTING = re.compile("index_not_found_exception|index_closed_exception")
+"""What does not pass by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,9 @@ class Patience:
             reason = _lacking(answer.body)
             if reason is None:
                 return answer
-            if retry < self.max_retries and _ABSENT not in reason:
+            if _LASTING.search(reason):
+                break
+            if retry < self.max_retries:
                 self.wait(retry)
         raise IngestError(
             f"Elasticsearch answers only in part: {reason}; repeat the run when all shards of the index are "

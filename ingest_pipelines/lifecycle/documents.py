@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from elasticsearch import Elasticsearch
 
-from es_rerank.errors import IngestError
+from es_rerank.errors import IngestError, SettingsError
 
 from ..patience import Patience
 from ..versions import managed_index
@@ -31,8 +31,11 @@ def delete_documents(
 
     When this returns, no search finds them any more. Raises IngestError when there is no such index, or when
     Elasticsearch refuses the deletion, IndexMismatchError when es-rerank did not make the index,
-    SettingsError when ``name`` is not the name of one index, and the errors of the client.
+    SettingsError when ``name`` is not the name of one index or ``ids`` is no sequence of texts, and the
+    errors of the client.
     """
+    if isinstance(ids, str) or not all(isinstance(each, str) for each in ids):
+        raise SettingsError(f"ids must be a list of texts, found {ids!r:.200}; for one, write [{ids!r:.200}]")
     patient = patience or Patience()
     found = managed_index(client, name, patient)
     if found is None:

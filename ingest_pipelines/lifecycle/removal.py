@@ -81,7 +81,8 @@ def _present(
     if not addresses:
         return []
     docs = [{**address, "_source": False} for address in addresses]
-    answer = patience.call(lambda: client.mget(index=index, docs=docs))
+    # Whole: a document that could not be looked up may be there.
+    answer = patience.whole(lambda: client.mget(index=index, docs=docs))
     return [address for address, each in zip(addresses, answer["docs"], strict=True) if each.get("found")]
 
 

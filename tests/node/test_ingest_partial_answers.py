@@ -52,6 +52,19 @@ def refused(body: Any) -> dict[str, Any]:
     return {"docs": [{"_index": "i", "_id": each, "error": BUSY} for each in body["ids"]]}
 
 
+def not_there(body: Any) -> dict[str, Any]:
+    return {"docs": [{"_index": "i", "_id": each["_id"], "error": BUSY} for each in body["docs"]]}
+
+
+def test_what_cannot_be_looked_up_is_not_taken_for_missing(node: Node, es: Elasticsearch, index: str) -> None:
+    version = an_ingest(es).run(index, DOCUMENTS).version
+    with in_part(node, "_mget", 2, not_there) as client:
+        assert an_ingest(client).delete(index, ["1", "none"])[1:] == (["1"], ["none"])
+    es.indices.close(index=version)
+    with pytest.raises(IngestError, match="index_closed_exception"):
+        an_ingest(es).delete(index, ["2"])
+
+
 @pytest.mark.parametrize(
     ("part", "answer"),
     [("_mget", refused), ("_refresh", lambda _: SHARDS), ("_refresh", lambda _: NO_SHARD)],

@@ -267,6 +267,9 @@ def test_one_document_is_put_and_deleted(es: Elasticsearch, index: str) -> None:
     assert everything(es, index) == {"a"}
     with pytest.raises(EsRerankError, match=r"does not name one index"):
         ingest.delete(f"{index}*", ["a"])
+    for no_list in ("ac", [1]):
+        with pytest.raises(SettingsError, match="ids must be a list of texts"):
+            ingest.delete(index, no_list)  # type: ignore[arg-type]
     with pytest.raises(EsRerankError, match=r"there is no index"):
         ingest.delete(f"{index}-x", ["a"])
     es.indices.create(index=f"{index}-other")

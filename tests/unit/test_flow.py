@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -142,6 +143,25 @@ def test_finishing_does_not_wait_for_a_source_that_gives_nothing() -> None:
         assert list(flow) == []
     assert flow.cut_short
     never.set()
+
+
+@pytest.mark.parametrize("fault", [ValueError, KeyboardInterrupt])
+def test_an_error_does_not_wait_for_a_source_that_gives_nothing(fault: type[BaseException]) -> None:
+    never, waiting = threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        waiting.set()
+        never.wait(60)
+
+    with suppress(fault), flow_of(items(), Step("embed", lambda item: item)) as flow:
+        assert next(iter(flow)) == 1
+        assert waiting.wait(60)
+        raise fault
+    assert not never.is_set()
+    (reader,) = (each for each in threading.enumerate() if each.name == "ingest-read")
+    never.set()
+    reader.join()
 
 
 def test_a_run_that_had_ended_is_not_cut_short() -> None:
