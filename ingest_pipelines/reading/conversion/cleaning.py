@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\ufffe\uffff]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
 _LINE_ENDS = re.compile(r"\r\n?|[\x0c\x85\u2028\u2029]")
 _PRESENTATION = re.compile("[\ufb00-\ufb4f\ufb50-\ufdff\ufe70-\ufefe\u2e80-\u2fdf]")
 """Forms of letters for print: ligatures (ﬁ), Arabic letters by their place in a word, and the radicals that
@@ -32,6 +32,45 @@ def clean(text: str) -> str:
     text = _PRESENTATION.sub(lambda form: unicodedata.normalize("NFKC", form[0]), text)
     text = "\n".join(line.rstrip(" \t\u00a0") for line in text.split("\n"))
     return _BLANK_LINES.sub("\n\n", text).strip("\n")
+
+
+MEANT = "\ufdd0"
+"""Stands before the headings and the fences of code that a converter writes: a character of no text."""
+
+_LOOKS_LIKE_MARKDOWN = re.compile(r" {0,3}(?:#{1,6}(?:\s|$)|```|~~~)")
+_UNDERLINE = re.compile(r" {0,3}(?:=+|-+)$")
+
+
+def only_meant(markdown: str) -> str:
+    """Return Markdown in which only the headings and code blocks are such that have ``MEANT`` before them.
+
+    A line of text that looks like one gets a backslash, as a line of a page may begin with ``#``.
+    """
+    lines, code, before = [], False, ""
+    for line in markdown.split("\n"):
+        if MEANT in line:
+            code ^= f"{MEANT}`" in line
+            lines.append(line.replace(MEANT, ""))
+        elif not code and (_LOOKS_LIKE_MARKDOWN.match(line) or (before.strip() and _UNDERLINE.match(line))):
+            lines.append(line[: len(line) - len(line.lstrip(" "))] + "\\" + line.lstrip(" "))
+        else:
+            lines.append(line)
+        before = line
+    return "\n".join(lines)
+
+
+_NO_TITLE = re.compile(
+    r"(untitled( document)?|microsoft (word|powerpoint|excel) - .*|powerpoint[ -]\w+|\w+ powerpoint|slide 1"
+    r"|.*\.(docx?|pptx?|xlsx?|od[tps]|rtf|pdf|txt|html?|xml|md|tex|dvi|e?ps|indd|qxd|pub|pages|ai))",
+    re.IGNORECASE,
+)
+"""Titles that programs write when nobody wrote one."""
+
+
+def own_title(title: str) -> str:
+    """Return a title in one line, empty if a program wrote it, such as the name of the file."""
+    title = " ".join(clean(title).split())
+    return "" if _NO_TITLE.fullmatch(title) else title
 
 
 def joined_words(text: str) -> str:

@@ -14,7 +14,7 @@ from markitdown import StreamInfo
 from markitdown.converter_utils.docx.pre_process import pre_process_docx
 from markitdown.converters import PptxConverter
 
-from .cleaning import clean, markdown_table
+from .cleaning import clean, markdown_table, own_title
 from .converted import Converted, UnreadableError
 from .web import markdown_of
 
@@ -22,6 +22,8 @@ MOST_UNPACKED = 256 * 1024 * 1024
 """Most bytes of XML that a file may unpack to."""
 
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
+_SIMPLE_FIELD = re.compile(rb"""</?w:fldSimple(?:[^>"']|"[^"]*"|'[^']*')*>""")
+"""Stands around the text of a field, such as the number of a caption. mammoth leaves out what is in it."""
 _SLIDE = re.compile(r"^<!-- Slide number: \d+ -->$", re.MULTILINE)
 _TABLE_AFTER_TEXT = re.compile(r"^([^|\n].*)\n(?=\|)", re.MULTILINE)
 
@@ -57,7 +59,7 @@ def convert_office(stream: IO[bytes], suffix: str) -> Converted:
         ) from error
     if not text.strip():
         raise UnreadableError("it holds no text")
-    return Converted(text, said.pop("title", ""), said)
+    return Converted(text, own_title(said.pop("title", "")), said)
 
 
 def _docx(archive: IO[bytes]) -> str:
@@ -71,6 +73,10 @@ class _Pptx(PptxConverter):
 
     def _convert_table_to_markdown(self, table: Any, **_: Any) -> str:  # noqa: ANN401 of python-pptx
         return markdown_table([[cell.text for cell in row.cells] for row in table.rows]) + "\n"
+
+    def _convert_chart_to_markdown(self, chart: Any, **_: Any) -> str:  # noqa: ANN401 of python-pptx
+        table: str = super()._convert_chart_to_markdown(chart)
+        return table.replace("| None |", "|  |").replace("| None |", "|  |") + "\n\n"
 
     def _convert_picture_to_markdown(self, shape: Any, **_: Any) -> str:  # noqa: ANN401 of python-pptx
         described = shape._element.xpath(".//p:cNvPr/@descr")  # noqa: SLF001 as markitdown does
@@ -103,7 +109,8 @@ def _without_media(stream: IO[bytes]) -> io.BytesIO:
             )
         texts = {part.filename for part in parts}
         for part in archive.infolist():
-            copy.writestr(part.filename, archive.read(part) if part.filename in texts else b"")
+            content = archive.read(part) if part.filename in texts else b""
+            copy.writestr(part.filename, _SIMPLE_FIELD.sub(b"", content))
     slim.seek(0)
     return slim
 

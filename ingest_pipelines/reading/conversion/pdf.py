@@ -14,15 +14,13 @@ from pdfminer.pdfdocument import PDFPasswordIncorrect
 from pdfplumber.page import Page
 from pdfplumber.table import Table
 
-from .cleaning import clean, joined_cjk_lines, joined_words, markdown_table
+from .cleaning import clean, joined_cjk_lines, joined_words, markdown_table, only_meant, own_title
 from .converted import MOST_CHARACTERS, Converted, OnPage, UnreadableError
 
 _MOST_EDGES = 5_000
 """A page with more lines is a drawing or a map. The time for finding tables grows with the square."""
 
 _DATE = re.compile(r"(?:D:)?(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)(\d\d)?)?(?:(Z)|([+-]\d\d)'?(\d\d)?)?")
-_NO_TITLE = re.compile(r"^(untitled|microsoft (word|powerpoint|excel) - .*|.*\.\w{2,4})$", re.IGNORECASE)
-"""Titles that programs write when nobody wrote one."""
 
 
 def convert_pdf(stream: BinaryIO, on_page: OnPage) -> Converted:
@@ -70,9 +68,9 @@ def convert_pdf(stream: BinaryIO, on_page: OnPage) -> Converted:
     if blank:
         metadata["pages_without_text"] = blank
         notes.append("some pages hold no text; metadata.pages_without_text lists them")
-    title = str(pdf.metadata.get("Title") or "").strip()
-    text = joined_cjk_lines(joined_words(clean("\n\n".join(texts))))
-    return Converted(text, "" if _NO_TITLE.match(title) else clean(title), metadata, notes)
+    title = str(pdf.metadata.get("Title") or "")
+    text = only_meant(joined_cjk_lines(joined_words(clean("\n\n".join(texts)))))
+    return Converted(text, own_title(title), metadata, notes)
 
 
 def _page_text(page: Page) -> str:

@@ -14,7 +14,7 @@ from bs4.element import CData, PreformattedString
 from charset_normalizer import from_bytes
 
 from ..encodings import is_broken_utf8
-from .cleaning import clean
+from .cleaning import MEANT, clean, only_meant, own_title
 from .converted import Converted, UnreadableError
 
 _NOISE = (
@@ -34,6 +34,8 @@ _NOISE = (
     "meta",
     "link",
 )
+_UNSEEN = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
+_TICKS = re.compile(r"^\s*(```+)", re.MULTILINE)
 _HIDDEN = "[hidden], [role=navigation], [aria-hidden=true]"
 
 _WIDER = {
@@ -67,6 +69,14 @@ class _Markdown(markdownify.MarkdownConverter):
             return str(super().convert_a(element, text, parent_tags))  # type: ignore[misc]  # it has no types
         return text
 
+    def convert_hN(self, n: int, el: Tag, text: str, parent_tags: set[str]) -> str:  # noqa: N802
+        return str(super().convert_hN(n, el, text, parent_tags)).replace("\n#", f"\n{MEANT}#", 1)  # type: ignore[misc]
+
+    def convert_pre(self, element: Tag, text: str, parent_tags: set[str]) -> str:  # noqa: ARG002
+        fence = "`" * (max(map(len, _TICKS.findall(text)), default=2) + 1)
+        text = text.strip("\n")
+        return f"\n\n{MEANT}{fence}\n{text}\n{MEANT}{fence}\n\n" if text else ""
+
     def convert_td(self, element: Tag, text: str, parent_tags: set[str]) -> str:
         return str(super().convert_td(element, _in_cell(text), parent_tags))  # type: ignore[misc]
 
@@ -75,6 +85,25 @@ class _Markdown(markdownify.MarkdownConverter):
 
     def convert_img(self, element: Tag, text: str, parent_tags: set[str]) -> str:  # noqa: ARG002
         return " ".join(str(element.get("alt") or "").split())
+
+
+def _block(converter: _Markdown, element: Tag, text: str, parent_tags: set[str]) -> str:
+    return str(converter.convert_div(element, text, parent_tags))
+
+
+def _word(converter: _Markdown, element: Tag, text: str, parent_tags: set[str]) -> str:  # noqa: ARG001
+    return f" {text.strip()} " if text.strip() else ""
+
+
+_BLOCKS = """
+address aside details dialog fieldset figure footer form header hgroup legend main menu optgroup search select
+summary
+"""
+_WORDS = "button label option output"
+for _tag in _BLOCKS.split():
+    setattr(_Markdown, f"convert_{_tag}", _block)
+for _tag in _WORDS.split():
+    setattr(_Markdown, f"convert_{_tag}", _word)
 
 
 def _in_cell(text: str) -> str:
@@ -95,13 +124,16 @@ def convert_html(stream: IO[bytes], encoding: str | None = None) -> Converted:
     ``encoding`` is the one that the caller named. Raises UnreadableError for a page without text.
     """
     page, notes = _decoded(stream.read(), encoding)
-    soup = BeautifulSoup(page.replace("\0", ""), "lxml")
-    title = clean(soup.title.get_text(" ", strip=True)) if soup.title else ""
+    soup = BeautifulSoup(page.replace("\0", "").replace(MEANT, ""), "lxml")
+    title = own_title(soup.title.get_text(" ", strip=True)) if soup.title else ""
     metadata = _metadata(soup)
     for noise in soup.find_all(_NOISE):
         noise.decompose()
     for noise in soup.select(_HIDDEN):
         noise.decompose()
+    for styled in soup.select("body [style]"):
+        if not styled.decomposed and _UNSEEN.search(str(styled["style"])):
+            styled.decompose()
     for string in soup.find_all(string=lambda text: isinstance(text, PreformattedString)):
         if not isinstance(string, CData):  # comments, and what stands in <? ?> and <! >
             string.extract()
@@ -120,7 +152,7 @@ def markdown_of(soup: BeautifulSoup) -> str:
         escape_misc=False,
         table_infer_header=True,
     ).convert_soup(soup.body or soup)
-    return clean(str(markdown))
+    return only_meant(clean(str(markdown)))
 
 
 def _decoded(content: bytes, encoding: str | None) -> tuple[str, list[str]]:
@@ -138,12 +170,27 @@ def _decoded(content: bytes, encoding: str | None) -> tuple[str, list[str]]:
                 return content.decode(name), []
         except UnicodeDecodeError:
             continue
+    if said in _WITH_GAPS and not encoding:
+        return content.decode(said, "es_rerank.controls"), []
     best = None if encoding or is_broken_utf8(content) else from_bytes(content).best()
     if best is None:
         raise UnreadableError(
             f"it holds bytes that are not {said or 'UTF-8'}; save it as UTF-8, or name its --encoding"
         )
     return str(best), [f"read as {best.encoding}, which is guessed; --encoding names another"]
+
+
+_WITH_GAPS = ("cp1252", "cp1254", "cp874")
+"""Encodings in which some bytes are no character. Browsers read them as control characters."""
+
+
+def _as_controls(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+codecs.register_error("es_rerank.controls", _as_controls)
 
 
 def _wider(name: str) -> str | None:
