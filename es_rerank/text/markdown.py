@@ -27,6 +27,15 @@ SEPARATOR = " > "
 _HEADING_CHARACTERS = 200
 """Most characters of one heading in a path. Each passage below a heading repeats it."""
 
+_TITLE_CHARACTERS = 1_000
+"""Most characters of a heading that may be a title."""
+
+_MARKUP = re.compile(r"[\\`*_~\[<&]")
+_ATTRIBUTES = re.compile(r"[ ]+\{[#.:][^{}]*\}$")
+"""What stands behind a heading to name it: ``{#install}``."""
+
+_LEVEL_ONE = re.compile(r"^ {0,3}(?:#(?:[ \t]|$)|=+[ \t]*$)", re.MULTILINE)
+
 _PIECE = 65_536
 """Characters that are parsed at once. The parser takes up to 500 bytes for each."""
 
@@ -71,6 +80,24 @@ def blocks_of(text: str, checkpoint: Checkpoint) -> list[Block]:
     source = text.replace("\r\n", " \n").replace("\r", "\n")
     begin = _end_of_front_matter(source)
     return list(_blocks(text, begin, _marks(source, begin, checkpoint)))
+
+
+def first_heading(text: str) -> str:
+    """Return the first heading of level 1 of a Markdown text, without markup; empty if there is none."""
+    source = text.replace("\r\n", "\n").replace("\r", "\n")
+    if _LEVEL_ONE.search(source) is None:
+        return ""
+    begin, end = _end_of_front_matter(source), 0
+    while end < len(source):  # a heading does not depend on what comes after it
+        end = source.find("\n", max(4 * end, _PIECE)) + 1 or len(source)
+        for _, _, heading, level in _marks(source[:end], begin, _never):
+            if level == 1 and heading:
+                return heading
+    return ""
+
+
+def _never() -> None:
+    """Let the parser go on."""
 
 
 def _marks(source: str, begin: int, checkpoint: Checkpoint) -> list[Mark]:
@@ -143,7 +170,7 @@ def _blocks(text: str, begin: int, marks: list[Mark]) -> Iterator[Block]:
     for (start, kind, heading, level), end in zip(marks, ends, strict=True):
         if kind == "heading":
             path = [above for above in path if above[0] < level]
-            path.append((level, heading))
+            path.append((level, heading[:_HEADING_CHARACTERS]))
         if end > start:
             yield Block(kind, start, end, tuple(name for _, name in path if name))
 
@@ -157,9 +184,22 @@ def _parsed(source: str, checkpoint: Checkpoint) -> list[_Parsed]:
         heading = token.type == "heading_open" and token.level == 0
         if token.nesting >= 0 and token.type != "inline" and token.map is not None:
             first, last = token.map
-            name = " ".join(following.content.split())[:_HEADING_CHARACTERS] if heading else None
+            name = _plain(following.content) if heading else None
             found.append((token, (first, last), name))
     return found
+
+
+def _plain(heading: str) -> str:
+    """Return a heading as a reader sees it: without markup."""
+    heading = _ATTRIBUTES.sub("", heading[:_TITLE_CHARACTERS].strip())
+    if _MARKUP.search(heading):
+        (inline,) = _INLINE.parseInline(heading)
+        seen = {"softbreak": " ", "hardbreak": " ", "html_inline": ""}
+        heading = "".join(seen.get(token.type, token.content) for token in inline.children or ())
+    return " ".join(heading.split())
+
+
+_INLINE = MarkdownIt("commonmark")
 
 
 def _parser(checkpoint: Checkpoint) -> MarkdownIt:

@@ -7,12 +7,12 @@ from importlib.util import find_spec
 
 from es_rerank.collection import Document
 from es_rerank.extras import missing_extra
+from es_rerank.text.markdown import first_heading
 
 from ..rejects import Reject
 from .conversion.child import convert
 from .conversion.converted import UnreadableError
 from .files import FoundFile
-from .markdown import first_heading
 from .plain_values import chosen_metadata
 
 CONVERTED = (".html", ".htm", ".xhtml", ".pdf", ".docx", ".pptx")

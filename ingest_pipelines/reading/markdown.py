@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import yaml
 
 from es_rerank.collection import Document
+from es_rerank.text.markdown import first_heading
 
 from ..rejects import Reject
 from .encodings import read_text
@@ -33,13 +35,15 @@ _LOOKS_LIKE_A_KEY = {
 _MOST_DOTS = 1_000
 """Most dots in a line of TOML: for a dotted key, tomllib needs memory with the square of its parts, which is
 gigabytes for 80 kB of them."""
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_ATX = re.compile(r" {0,3}#[ \t]")
-_MOST_TITLE = 1000
-"""Most characters of a heading that may be a title."""
-_UNDERLINE = re.compile(r" {0,3}=+[ \t]*$")
-_MARKUP = re.compile(r"[*`]+|\{#[^}]*\}$|!?\[([^\]]*)\]\([^)]*\)")
-_DATA_URI = re.compile(r"(\]\([ \t]*<?)data:[^)\s>]*|(\b(?:src|href)=[\"'])data:[^\"']*")
+_DATA_URI = re.compile(
+    r"""(\]\([ \t]*<?)data:[^)\s>]*"""
+    r"""|(^[ ]{0,3}\[[^\]\n]{1,999}\]:[ \t]*\n?[ \t]*<?)data:[^\s>]*"""
+    r"""|(\b(?:src|srcset|href|poster)[ \t\n]{0,9}=[ \t\n]{0,9}|\burl\([ \t]{0,9})"""
+    r"""(?:(")data:[^"]*|(')data:[^']*|data:[\w.+-]+/[^\s"'>)]*)"""
+    r"""|data:[\w.+/-]*(?:;[\w=.+-]+){0,9};base64,[A-Za-z0-9+/=_%-]{100,}""",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""A picture as data: in a link, in the definition of a link, in HTML and CSS, and long base64 anywhere."""
 
 
 class _FrontMatterError(ValueError):
@@ -67,7 +71,7 @@ def read_markdown(file: FoundFile) -> Iterator[Document | Reject]:
     except NoMetadataError as error:
         yield file.reject(f"front matter: {error}", 1)
         return
-    body = _DATA_URI.sub(r"\1\2", body).strip("\n")
+    body = _DATA_URI.sub(lambda found: "".join(filter(None, found.groups())), body).strip("\n")
     if not body.strip():
         yield file.reject("it holds front matter, but no text")
         return
@@ -155,6 +159,16 @@ class _Loader(yaml.SafeLoader):
                 None, None, f"more than {MOST_VALUES} values are merged", node.start_mark
             )
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:  # an impossible date: the error of PyYAML itself does not say where
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
+
+
+def _time(_: _Loader, node: yaml.ScalarNode) -> datetime:
+    return datetime.fromisoformat(re.sub(r"[ \t]+(?=[-+Z])", "", node.value))
+
 
 _TAG = "tag:yaml.org,2002:"
 _Loader.yaml_implicit_resolvers = {
@@ -175,29 +189,13 @@ for _name, _pattern, _first in (
     ),
 ):
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), list(_first))
-
-
-def first_heading(markdown: str) -> str:
-    """Return the first heading of level 1 that is not in a block of code, without markup; empty if none."""
-    fence = before = ""
-    for line in markdown.split("\n"):
-        if mark := _FENCE.match(line):
-            if not fence:
-                fence = mark[1]
-            elif mark[1].startswith(fence) and not line.strip().strip(fence[0]):
-                fence = ""
-            before = ""
-        elif not fence:
-            found = before if before and _UNDERLINE.match(line) else ""
-            if _ATX.match(line):
-                found = line.strip(" \t")[1:].lstrip(" \t")
-                if (unclosed := found.rstrip("#")).endswith((" ", "\t")):
-                    found = unclosed
-            if plain := _plain(found[:_MOST_TITLE]):
-                return plain
-            before = line if line.strip() and not line.startswith("    ") else ""
-    return ""
-
-
-def _plain(heading: str) -> str:
-    return " ".join(_MARKUP.sub(lambda found: found[1] or "", heading).split())
+_Loader.add_implicit_resolver(
+    "!time",
+    re.compile(
+        r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?"
+        r"(?:[ \t]*(?:Z|[-+][0-9]{2}:?[0-9]{2}))?$"
+    ),
+    list("0123456789"),
+)
+"""Times that YAML does not know: without seconds, and with ``+0800`` as Jekyll writes it."""
+_Loader.add_constructor("!time", _time)

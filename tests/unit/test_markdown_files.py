@@ -9,16 +9,19 @@ from typing import Any
 import pytest
 
 from es_rerank.collection import Document
+from es_rerank.text.markdown import first_heading
 from ingest_pipelines import Reject
 from ingest_pipelines.reading.fields import Fields
 from ingest_pipelines.reading.files import FoundFile
-from ingest_pipelines.reading.markdown import first_heading, read_markdown
+from ingest_pipelines.reading.markdown import read_markdown
 
 YAML = """---
 title: "Kyoto: a treaty"
 tags: [climate, 条约]
 date: 2024-01-31
 updated: 2024-01-31 12:30:00 +08:00
+jekyll: 2024-01-31 12:30:00 +0800
+minutes: 2024-01-31 12:30
 country: no
 starts: 12:30
 version: 1.10
@@ -65,6 +68,8 @@ def test_front_matter_becomes_metadata_that_json_can_hold(tmp_path: Path) -> Non
         "tags": ["climate", "条约"],
         "date": "2024-01-31",
         "updated": "2024-01-31T12:30:00+08:00",
+        "jekyll": "2024-01-31T12:30:00+08:00",
+        "minutes": "2024-01-31T12:30:00",
         "country": "no",
         "starts": "12:30",
         "version": 1.1,
@@ -95,7 +100,11 @@ def test_front_matter_becomes_metadata_that_json_can_hold(tmp_path: Path) -> Non
         ("---\nmy own key: 1\n---\ntext", "page", "text"),
         ("---\nA text between rules.\n---\nMore.", "page", "---\nA text"),
         ("---\n# only: a comment\ntitle: T\n...\ntext", "T", "text"),
-        ("a ![m](data:image/png;base64,AAAA) b", "page", "a ![m]() b"),
+        ("<!--\n# A licence\n-->\n\n# Real", "Real", "<!--"),
+        ("> # Quoted\n\n- # Item\n\n# Real", "Real", "> #"),
+        ("Line one\nLine two\n===", "Line one Line two", "Line one"),
+        ("# C\\# &amp; <b>*bold*</b> {#id}", "C# & bold", "# C"),
+        ("# ![](logo.png)\n\n# Next", "Next", "# !["),
     ],
 )
 def test_the_title_is_the_front_matters_or_the_first_heading_or_the_name(
@@ -114,7 +123,8 @@ def test_the_title_is_the_front_matters_or_the_first_heading_or_the_name(
         ("---\na: !!python/object/apply:os.system ['true']\n---\ntext", 2, "not YAML"),
         ("+++\na = 1\nb = \n+++\ntext", 3, "not TOML"),
         ("---\na: 1\n---\n\n", None, "no text"),
-        ("---\nd: 2024-13-45\n---\ntext", 2, "not YAML"),
+        ("---\na: 1\nb: 2\nc: 3\nd: 2024-13-45\n---\ntext", 5, "not YAML: month must be in 1..12"),
+        ("---\na: 1\nd: 2024-13-45 10:00\n---\ntext", 3, "not YAML: month must be in 1..12"),
         ("---\n" + BOMB + "---\ntext", 1, "more than 100000 values"),
         ("---\n" + MERGED + "---\ntext", 6, "more than 100000 values are merged"),
         ("---\nt: 1\na: 0x" + "f" * 10_000 + "\n---\ntext", 1, "a number of more than 1,000 digits"),
@@ -154,6 +164,26 @@ def test_fields_of_front_matter_are_chosen_by_name(
     assert document.metadata == {"path": "page.md", "file_type": "md", **metadata}
 
 
+@pytest.mark.parametrize(
+    ("content", "left"),
+    [
+        ("a ![m](data:image/png;base64,AAAA) b", "a ![m]() b"),
+        ("![][i]\n\n[i]: <data:image/png;base64,AA+/==>\n\nb", "![][i]\n\n[i]: <>\n\nb"),
+        ("[i]: data:image/svg+xml,%3Csvg(1)%3E\nb", "[i]: \nb"),
+        ("<img src=data:image/png;base64,AAAA> b", "<img src=> b"),
+        ("<IMG alt='x' SRC = \"data:image/png;base64,AA\nAA\"> b", "<IMG alt='x' SRC = \"\"> b"),
+        ("<img src=\"data:image/svg+xml,<svg a='1'>\"> b", '<img src=""> b'),
+        ("<style>p {background: url('data:image/gif;base64,AAAA')}</style>b", "('')}</style>b"),
+        ("{ src: `data:image/png;base64," + "A" * 200 + "` }", "{ src: `` }"),
+        ("Write data:image/png;base64,AAAA or src = data: it is text.", "src = data: it is text."),
+        ("[data]: the data: of it", "[data]: the data: of it"),
+    ],
+)
+def test_pictures_as_data_are_left_out(tmp_path: Path, content: str, left: str) -> None:
+    assert read(tmp_path / "page.md", content).text.endswith(left)
+
+
 def test_a_heading_is_found_in_a_long_text_at_once() -> None:
     heading = "[" * 200_000 + "x" + " " * 200_000
     assert first_heading("-" * 200_000 + "x\n" + heading + f"\n# {heading}y") == "[" * 1000
+    assert first_heading("```\n" + "# code\n" * 30_000 + "```\n# Real") == "Real"

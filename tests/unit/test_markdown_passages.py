@@ -55,7 +55,8 @@ WORDS = "one two three four five six seven eight nine ten eleven twelve"
     [
         ("# A\n## B ##\nhere\n", "here", "A > B"),
         ("# A\n## B\n# C\nhere", "here", "C"),
-        ("A *b*\n===\nC\n---\nhere", "here", "A *b* > C"),
+        ("A *b*\n===\nC\n---\nhere", "here", "A b > C"),
+        ("# [Guide](http://x) and `code`\n## C\\# {#id}\nhere", "here", "Guide and code > C#"),
         ("A\r\n===\r\n\r\nhere\r\n", "here", "A"),
         ("# A\rhere", "here", "A"),
         ("# A\n```sh\n# B\n```\nhere", "here", "A"),
