@@ -223,16 +223,19 @@ class Ingest:
                     on_progress(report)
         return replace(report, seconds=time.monotonic() - started)
 
-    def put(self, index: str, document: Document) -> IngestReport:
+    def put(self, index: str, document: Any) -> IngestReport:  # noqa: ANN401 see ``documents_of``
         """Write one document into the index, or into a new one; searches find it when this returns.
 
-        Raises IngestError when the document cannot be indexed, with the reason, and else as ``run`` does.
+        ``document`` is any item that ``run`` takes. Raises IngestError when it cannot be indexed, with the
+        reason, and else as ``run`` does.
         """
         with TemporaryDirectory() as folder:
             report = self.run(index, [document], rejects=Path(folder) / "reject.jsonl")
             if report.rejects is not None:
-                reason = json.loads(report.rejects.read_text(encoding="utf-8"))["reason"]
-                raise IngestError(f"document {document.id!r} was not indexed: {reason}", failed=1)
+                reject = json.loads(report.rejects.read_text(encoding="utf-8"))
+                named = "the document" if reject["id"] is None else f"document {reject['id']!r}"
+                reason = reject["reason"].removeprefix("item 1: ")
+                raise IngestError(f"{named} was not indexed: {reason}", failed=1)
         return report
 
     def delete(self, index: str, ids: Sequence[str]) -> Deleted:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from contextlib import suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -113,16 +114,18 @@ class RejectsFile:
                 self._file.close()
 
     def _open(self) -> IO[str]:
-        self.path = self._named or self._unused_path()
-        self._file = self.path.open("w" if self._named else "x", encoding="utf-8")
+        self._file = self._unused() if self._named is None else self._opened(self._named, "w")
         return self._file
 
-    def _unused_path(self) -> Path:
-        path, number = Path(f"{self._index}.rejects.jsonl"), 1
-        while path.exists():
-            number += 1
-            path = Path(f"{self._index}.rejects-{number}.jsonl")
-        return path
+    def _unused(self) -> IO[str]:
+        for ending in chain([""], (f"-{number}" for number in count(2))):
+            with suppress(FileExistsError):  # another run may make a file at the same time
+                return self._opened(Path(f"{self._index}.rejects{ending}.jsonl"), "x")
+        raise AssertionError("there is always a next number")
+
+    def _opened(self, path: Path, mode: str) -> IO[str]:
+        self.path = path
+        return path.open(mode, encoding="utf-8")
 
 
 _DEEPEST = 200

@@ -166,10 +166,18 @@ def _finish(client: Elasticsearch, successor: str, made: str, patience: Patience
     return meta.get(CLAIM)
 
 
+_NOT_ONE_NAME = re.compile(r"""[-_+]|\.{0,2}$|.*[\s*?,:#/\\|<>"]""", re.DOTALL)
+"""Names that Elasticsearch takes for several indices, for those of another cluster, or for none:
+https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create"""
+
+_BAD_NAMES = ("invalid_index_name_exception", "invalid_alias_name_exception")
+
+
 def _check_name(name: str) -> None:
-    if not name or re.search(r"[*?,]", name):
+    if _NOT_ONE_NAME.match(name):
         raise SettingsError(
-            f"{name!r} does not name one index; write the name of an index or alias, without * ? or a comma"
+            f"{name!r} does not name one index; write the name of an index or alias, which does not begin "
+            'with - _ or + and has no spaces and none of * ? , : # / \\ | < > "'
         )
 
 
@@ -251,13 +259,16 @@ def _create(
     aliases: dict[str, Any] | None = None,
 ) -> bool:
     """Create an index. Return False when it exists: another run has made it, or the answer to an earlier
-    attempt was lost.
+    attempt was lost. Raises SettingsError when no index can have this name.
     """
 
     def create() -> bool:
         try:
             client.indices.create(index=index, aliases=aliases, **body)
         except BadRequestError as error:
+            if error.error in _BAD_NAMES:
+                reason = error.info["error"]["reason"]
+                raise SettingsError(f"Elasticsearch makes no index of this name: {reason}") from error
             if error.error != "resource_already_exists_exception":
                 raise
             return False

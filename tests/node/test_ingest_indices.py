@@ -151,9 +151,35 @@ def test_a_version_can_be_written_by_its_own_name_but_not_rebuilt(es: Elasticsea
         an_ingest(es).run(version, [Document("b", "", "x", {})], rebuild=True)
 
 
-@pytest.mark.parametrize("name", ["", "art*", "a,b"])
-def test_a_name_of_several_indices_is_refused(es: Elasticsearch, name: str) -> None:
-    with pytest.raises(SettingsError, match="does not name one index"):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "art*",
+        "a,b",
+        "_all",
+        "-a",
+        "+a",
+        ".",
+        "..",
+        "a:b",
+        "<a-{now/d}>",
+        "a b",
+        "a\nb",
+        "a/b",
+        "a#b",
+        'a"b',
+    ],
+)
+def test_a_name_of_several_indices_or_of_none_is_refused(es: Elasticsearch, name: str) -> None:
+    for refused in (lambda: an_ingest(es).run(name, []), lambda: an_ingest(es).delete(name, ["a"])):
+        with pytest.raises(SettingsError, match="does not name one index"):
+            refused()
+
+
+@pytest.mark.parametrize(("name", "why"), [("UPPER", "must be lowercase"), ("x" * 250, "too long")])
+def test_a_name_that_no_index_can_have_is_refused(es: Elasticsearch, name: str, why: str) -> None:
+    with pytest.raises(SettingsError, match=f"makes no index of this name.*{why}"):
         an_ingest(es).run(name, [])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import run
@@ -11,8 +12,10 @@ from elasticsearch import Elasticsearch
 from ingests import MOON, TREATY, an_ingest, everything, read, source_of, write
 
 from es_rerank.collection import Document
+from es_rerank.errors import IngestError
 from es_rerank.node import Node
 from ingest_pipelines import read_sources
+from ingest_pipelines.rejects import Reject
 
 
 @pytest.fixture(autouse=True)
@@ -190,3 +193,21 @@ def test_the_command_does_not_end_well_when_documents_failed(node: Node, index: 
     again = run("ingest", "--elasticsearch-url", node.url, index, "bad.jsonl", "--rejects", "bad.jsonl")
     assert again.returncode == 2
     assert "is also a source" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        ({"_id": "q", "year": 1}, r"document 'q' was not indexed: .*\"text\" must be a string"),
+        (None, "the document was not indexed: an object of type builtins.NoneType is no document"),
+        ([Document("l", "", "x", {})], "the document was not indexed: an object of type builtins.list"),
+        (Document("", "", "x", {}), "document '' was not indexed: its id has 0 bytes"),
+        (Reject("no JSON", "{"), "the document was not indexed: no JSON"),
+    ],
+)
+def test_one_document_that_cannot_be_indexed_is_an_error_with_the_reason(
+    es: Elasticsearch, index: str, item: Any, said: str
+) -> None:
+    with pytest.raises(IngestError, match=said):
+        an_ingest(es).put(index, item)
+    assert an_ingest(es).put(index, {"id": "d", "text": "taken as a dict"}).documents == 1

@@ -272,6 +272,19 @@ def test_only_a_file_of_rejects_is_overwritten(tmp_path: Path, content: str | No
     assert content is None or path.exists()
 
 
+def test_a_file_that_another_run_makes_at_the_same_time_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "exists", lambda _: False)  # so it looks to each of several runs
+    for number in (1, 2, 3):
+        file = RejectsFile("a")
+        file.write(Reject("why", {"run": number}))
+        file.close()
+    names = ["a.rejects.jsonl", "a.rejects-2.jsonl", "a.rejects-3.jsonl"]
+    assert [json.loads(Path(name).read_text())["document"]["run"] for name in names] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("name", ["data.jsonl", "rejects.jsonl", "a.rejects.jsonl.txt.jsonl"])
 def test_no_line_of_other_files_chooses_a_file_to_read(tmp_path: Path, name: str) -> None:
     secret = put(tmp_path, {"secret.txt": "secret"}) / "secret.txt"
