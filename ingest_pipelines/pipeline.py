@@ -37,7 +37,7 @@ from .rejects import Reject, RejectsFile
 from .search_record import record_reranker, reranker_for
 from .stages import InFlight, IngestBatch, as_sources, ingest_batches, without_unchanged
 from .target import Address, Target
-from .vector_growth import options_to_keep, takes_oversampling, vector_growth
+from .vector_growth import options_to_keep, takes_oversampling, vector_growth, writable_with
 from .vector_options import IndexOptions, VectorOptions, named_options, options_by_size
 from .vectors import written_for
 from .versions import managed_index, writable_index
@@ -183,8 +183,11 @@ class Ingest:
             self._client, index, self._patience, named=self._default_reranker, rebuild=rebuild
         )
         with (
-            writable_index(
-                self._client, index, self._recipe, self._patience, rebuild=rebuild, vectors=vectors
+            writable_with(
+                lambda options: writable_index(
+                    self._client, index, self._recipe, self._patience, rebuild=rebuild, vectors=options
+                ),
+                vectors,
             ) as version,
             closing(file_of_rejects) as rejects_file,
             sync_of(self._client, version, self._patience, wanted=sync) as in_sync,

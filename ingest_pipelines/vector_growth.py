@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundError
@@ -54,6 +55,26 @@ def vector_growth(
     if options.chosen == "given":
         _give(client, index, options, patience)
     return VectorGrowth(client, index, patience)
+
+
+def is_of_oversampling(error: BadRequestError) -> bool:
+    """Whether Elasticsearch refused ``rescore_vector``: one that does not tell its version may be older."""
+    return "rescore_vector" in str(error.body)
+
+
+@contextmanager
+def writable_with(
+    writable: Callable[[VectorOptions], AbstractContextManager[str]], options: VectorOptions
+) -> Iterator[str]:
+    """Yield what ``writable`` yields for the options, without oversampling if Elasticsearch refuses it."""
+    with ExitStack() as stack:
+        try:
+            version = stack.enter_context(writable(options))
+        except BadRequestError as error:
+            if not is_of_oversampling(error):
+                raise
+            version = stack.enter_context(writable(options.without_oversampling()))
+        yield version
 
 
 def options_to_keep(
@@ -158,16 +179,19 @@ def _set(client: Elasticsearch, index: str, options: VectorOptions, patience: Pa
     Raises BadRequestError when Elasticsearch does not change these.
     """
     mappings = _mappings(client, index, patience)
-    vector = {**_vector_field(mappings), "index_options": dict(options.index_options)}
-    patience.call(
-        lambda: client.indices.put_mapping(
-            index=index,
-            meta={**mappings.get("_meta", {}), VECTORS: options.as_meta()},
-            properties={
-                "passages": {"type": "nested", "dynamic": "strict", "properties": {"vector": vector}}
-            },
-        )
-    )
+
+    def put(these: VectorOptions) -> None:
+        vector = {**_vector_field(mappings), "index_options": dict(these.index_options)}
+        passages = {"type": "nested", "dynamic": "strict", "properties": {"vector": vector}}
+        meta = {**mappings.get("_meta", {}), VECTORS: these.as_meta()}
+        client.indices.put_mapping(index=index, meta=meta, properties={"passages": passages})
+
+    try:
+        patience.call(lambda: put(options))
+    except BadRequestError as error:
+        if not is_of_oversampling(error):
+            raise
+        patience.call(lambda: put(options.without_oversampling()))
 
 
 def _mappings(client: Elasticsearch, index: str, patience: Patience) -> dict[str, Any]:

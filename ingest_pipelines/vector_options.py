@@ -10,7 +10,7 @@ docs/documents.md. This module does not call Elasticsearch (see ``vector_growth`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 from es_rerank.errors import SettingsError
@@ -50,6 +50,11 @@ class VectorOptions:
     def type(self) -> str:
         """The type, such as ``int8_hnsw``."""
         return str(self.index_options["type"])
+
+    def without_oversampling(self) -> VectorOptions:
+        """Return the options for an Elasticsearch that does not take ``rescore_vector`` in a mapping."""
+        kept = {key: value for key, value in self.index_options.items() if key != "rescore_vector"}
+        return replace(self, index_options=kept)
 
     def as_meta(self) -> dict[str, Any]:
         """Return what the mapping's ``_meta`` records."""

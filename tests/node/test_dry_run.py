@@ -80,6 +80,14 @@ def test_documents_that_share_an_id_are_counted_as_the_run_counts_them(
     assert (after.documents, after.duplicates, after.unchanged) == (150, 150, 0)
 
 
+def test_metadata_are_in_the_size(es: Elasticsearch, index: str) -> None:
+    sizes = []
+    for metadata in ({}, {"note": "x" * 10_000}):
+        found = DryRun(es, _planned(), chunker=chunker()).run(index, [Document("a", "", "text", metadata)])
+        sizes.append(found.megabytes or 0)
+    assert 0.005 < sizes[1] - sizes[0] < 0.027
+
+
 def test_a_prefix_takes_room_and_tokens(es: Elasticsearch, index: str) -> None:
     text = [Document("a", "", "tide moon water pull night " * 40, {})]
     bare, longer = (

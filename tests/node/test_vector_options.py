@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from elasticsearch import Elasticsearch
+from elastic_transport import ApiResponseMeta, HttpHeaders
+from elasticsearch import BadRequestError, Elasticsearch
 from ingests import chunker, everything
 
 from es_rerank.collection import Document
@@ -117,6 +118,28 @@ def test_a_record_that_cannot_be_read_is_none(es: Elasticsearch, index: str, rec
     run(es, index, documents(0, 1))
     run(es, index, documents(0, 1), "int8_hnsw")
     assert vectors(es, index)[1]["chosen"] == "given"
+
+
+def test_an_older_elasticsearch_that_does_not_tell_its_version_gets_what_it_takes(
+    es: Elasticsearch, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vector_options, "FLAT_UNTIL", 2)
+    body = {"error": {"reason": "unknown parameter [rescore_vector] on mapper [vector]"}}
+    meta = ApiResponseMeta(400, "1.1", HttpHeaders(), 0.0, es.transport.node_pool.get().config)
+    for name in ("create", "put_mapping"):
+        real = getattr(type(es.indices), name)
+
+        def older(self: Any, real: Any = real, **sent: Any) -> Any:
+            if "rescore_vector" in str({key: value for key, value in sent.items() if key != "meta"}):
+                raise BadRequestError("mapper_parsing_exception", meta, body)
+            return real(self, **sent)
+
+        monkeypatch.setattr(type(es.indices), name, older)
+    run(es, index, documents(0, 3), "int8_hnsw")
+    assert vectors(es, index)[0] == vectors(es, index)[1]["index_options"] == {"type": "int8_hnsw"}
+    run(es, index, documents(0, 3), "auto", rebuild=True)
+    assert vectors(es, index)[0] == vectors(es, index)[1]["index_options"] == {"type": "int8_hnsw"}
+    assert vectors(es, index)[1]["chosen"] == "auto"
 
 
 def test_options_are_those_that_elasticsearch_takes() -> None:
