@@ -33,8 +33,9 @@ def documents_of(items: Iterable[Any]) -> Iterator[Document | Reject]:
       node. Relationships to other nodes and vectors are dropped.
 
     These packages need not be installed. ``title`` of the metadata becomes the title. An item without an id
-    gets one that is computed from its content. Values of metadata that JSON does not have become text (see
-    ``plain_metadata``). Any other item gives a Reject that names its place and type.
+    gets one that is computed from its content; the random id that LlamaIndex gives is none. Values of
+    metadata that JSON does not have become text (see ``plain_metadata``). Any other item gives a Reject that
+    names its place and type.
 
     Raises SourceError for one document where many are expected.
     """
@@ -97,11 +98,18 @@ def _of_attributes(item: Any) -> Document:  # noqa: ANN401 any object
     title = said.pop("title") if isinstance(said.get("title"), str) else ""
     if not (text.strip() or title.strip()):
         raise SourceError("its text and its title are empty")
-    names = (getattr(item, name, None) for name in ("id_", "node_id", "id"))
-    identifier = next((name for name in names if isinstance(name, str | int) and name != ""), None)
+    names = () if _has_random_id(item) else ("id_", "node_id", "id")
+    ids = (getattr(item, name, None) for name in names)
+    identifier = next((each for each in ids if isinstance(each, str | int) and each != ""), None)
     if identifier is None:
         identifier = _content_id({"title": title, "text": text, "metadata": said})
     return Document(str(identifier), title, text, said)
+
+
+def _has_random_id(item: Any) -> bool:  # noqa: ANN401 any object
+    """Return whether nobody named the id of a document of LlamaIndex: it is another one in each run then."""
+    named = getattr(item, "model_fields_set", None)
+    return isinstance(named, set) and "id_" in getattr(type(item), "model_fields", ()) and "id_" not in named
 
 
 def _text_of(item: Any) -> str | None:  # noqa: ANN401 any object

@@ -187,6 +187,20 @@ def test_documents_of_langchain_and_llama_index_are_taken() -> None:
     assert isinstance(image, Reject)
 
 
+def test_a_random_id_of_llama_index_is_no_id() -> None:
+    llama_index = pytest.importorskip("llama_index.core.schema")
+    kinds = (llama_index.Document, llama_index.TextNode)
+
+    def ids(**named: str) -> list[str | None]:
+        return [item.id for item in documents_of(kind(text="Text", **named) for kind in kinds)]
+
+    assert ids() == ids()
+    assert ids(id_="d1") == ["d1", "d1"]
+    assigned = llama_index.Document(text="Text")
+    assigned.id_ = "d2"
+    assert [item.id for item in documents_of([assigned])] == ["d2"]
+
+
 @pytest.mark.parametrize(
     "item",
     [
