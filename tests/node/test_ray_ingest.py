@@ -39,6 +39,7 @@ def start(url: str, index: str, folder: Path, runner: str, *more: str) -> subpro
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env=os.environ | {"RAY_worker_niceness": "0"},  # so that it does not wait for other programs
     )
 
 
