@@ -205,6 +205,7 @@ class Ingest:
                 for tally in running:
                     report = self._counted(tally, report, unfit, rejects_file)
                     report = replace(report, seconds=time.monotonic() - started)
+                    growth.go_on_in(target.versions[-1])
                     growth.reached(report.passages)
                     if on_progress:
                         on_progress(report)

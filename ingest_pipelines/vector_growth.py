@@ -106,8 +106,17 @@ class VectorGrowth:
 
     def __init__(self, client: Elasticsearch, index: str, patience: Patience) -> None:
         self._client = client
-        self._index = index
+        self._index = ""
         self._patience = patience
+        self._most: int | None = None
+        self._counted = self._written = 0
+        self.go_on_in(index)
+
+    def go_on_in(self, index: str) -> None:
+        """Look at this index from now on. Another one has replaced the one before if it was re-embedded."""
+        if index == self._index:
+            return
+        self._index = index
         self._most = self._most_recorded()
         self._counted = 0 if self._most is None else self._passages()
         self._written = 0

@@ -19,7 +19,7 @@ from es_rerank.collection import Document
 from es_rerank.errors import EsRerankError, IndexMismatchError, IngestError, ModelError
 from es_rerank.node import Node
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
-from ingest_pipelines import Ingest, IngestReport
+from ingest_pipelines import Ingest, IngestReport, vector_options
 from ingest_pipelines.live_copy import LiveCopy
 from ingest_pipelines.patience import Patience
 
@@ -205,8 +205,9 @@ def writing(
 
 
 def test_a_run_goes_on_in_a_new_version_of_the_same_recipe_and_counts_once(
-    es: Elasticsearch, index: str
+    es: Elasticsearch, index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(vector_options, "FLAT_UNTIL", 15)
     an_ingest(es).run(index, documents(10))
     new = [Document(f"n{n}", "", f"new {n}", {f"key{n}": 1}) for n in range(8)]
     again = Document("n0", "", "new 0 again", {})
@@ -215,8 +216,9 @@ def test_a_run_goes_on_in_a_new_version_of_the_same_recipe_and_counts_once(
     assert (report.documents, report.duplicates, report.skipped, report.failed) == (8, 1, 10, 0)
     assert everything(es, index) == {f"d{n}" for n in range(10)} | {f"n{n}" for n in range(8)}
     assert source_of(es, index, "n0")["text"] == "new 0 again"
-    mapped = es.indices.get_mapping(index=index)[report.version]["mappings"]["properties"]["metadata"]
-    assert {f"key{n}" for n in range(8)} <= mapped["properties"].keys()
+    mapped = es.indices.get_mapping(index=index)[report.version]["mappings"]["properties"]
+    assert {f"key{n}" for n in range(8)} <= mapped["metadata"]["properties"].keys()
+    assert mapped["passages"]["properties"]["vector"]["index_options"]["type"] == "int8_hnsw"  # it grew there
 
 
 def test_a_run_whose_index_got_another_embedder_says_which(es: Elasticsearch, index: str) -> None:
