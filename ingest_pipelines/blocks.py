@@ -8,6 +8,7 @@ from elasticsearch import Elasticsearch, NotFoundError
 
 from es_rerank.errors import IndexMismatchError, IngestError
 
+from .aliases import aliases_of, is_claim
 from .mapping import IndexRecipe, recorded_recipe
 from .patience import Patience
 
@@ -47,6 +48,8 @@ def successor_of(
     Elasticsearch, for any other block and for one that stays.
     """
     for retry in range(patience.max_retries + 1):
+        # Before the look at the alias: the request that moves it removes the claim.
+        claimed = _is_claimed(client, version, patience)
         now = _named(client, name, patience)
         if len(now) == 1 and version not in now:
             ((successor, meta),) = now.items()
@@ -69,6 +72,8 @@ def successor_of(
                 f"index {version} was re-embedded and takes no documents any more: {reason}; ingest into "
                 "the alias that names its new version"
             )
+        if not claimed:  # an earlier version that somebody went back to, and blocked
+            break
         patience.wait(retry)
     else:
         raise IngestError(
@@ -77,6 +82,13 @@ def successor_of(
             f'/{version}/_settings {{"index.blocks.write": null}}'
         )
     raise IngestError(STAYS.format(index=version, reason=reason))
+
+
+def _is_claimed(client: Elasticsearch, version: str, patience: Patience) -> bool:
+    try:
+        return any(map(is_claim, aliases_of(client, version, patience)))
+    except NotFoundError:
+        return False
 
 
 def _named(client: Elasticsearch, name: str, patience: Patience) -> dict[str, dict[str, Any]]:

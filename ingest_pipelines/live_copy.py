@@ -35,7 +35,7 @@ from .aliases import (
     served_names,
     take_claim,
 )
-from .blocks import REEMBEDDED_WITH, is_blocked, remember, unblock
+from .blocks import is_blocked, remember, unblock
 from .patience import Patience
 from .pipeline import IngestReport
 from .reading.elasticsearch_index import IndexPlan, document_of, index_plan
@@ -88,6 +88,7 @@ class LiveCopy:
         self.version = ""
         self._shards = 0
         self._stays_blocked = False  # by somebody else, before this began
+        self._walk: IndexWalk | None = None
         self._claim = new_claim(name)
         self._copied: _Changes | None = None
         self._moved: dict[str, dict[str, Any]] = {}
@@ -105,11 +106,14 @@ class LiveCopy:
         ((self.version, state),) = found.items()
         self._shards = int(state["settings"]["index"]["number_of_shards"])
         blocked = str(state["settings"]["index"].get("blocks", {}).get("write")) == "true"
-        self._stays_blocked = blocked and REEMBEDDED_WITH not in state["mappings"].get("_meta", {})
+        # A re-embedding that was killed has left its claim.
+        self._stays_blocked = blocked and not any(map(is_claim, state["aliases"]))
         self._plan = index_plan(self._client, self.version, Fields(), self._patience)
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._walk is not None:
+            self._walk.end()
         with self._lock:  # the thread that reads may be about to block the writes
             self._left = True
             if error is None or not self._blocked:
@@ -222,6 +226,7 @@ class LiveCopy:
                 preference=f"_shards:{shard}" if len(now.checkpoints) > 1 else None,
                 patience=self._patience,
             ) as walk:
+                self._walk = walk
                 for hit in walk.hits():
                     yield document_of(hit, plan)
 

@@ -71,7 +71,7 @@ class Patience:
             if reason is None:
                 return answer
             if _LASTING.search(reason):
-                break
+                raise IngestError(f"somebody has deleted or closed the index: {reason:.300}; repeat the run")
             if retry < self.max_retries:
                 self.wait(retry)
         raise IngestError(

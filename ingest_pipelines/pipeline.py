@@ -210,6 +210,8 @@ class Ingest:
                     if on_progress:
                         on_progress(report)
             report = replace(report, version=target.versions[-1])
+            if not rebuild:  # a new version is looked at before the alias moves
+                target.check_there()
             self._patience.whole(lambda: self._client.indices.refresh(index=report.version))
             if running.cut_short:
                 raise _stopped(report, rebuild=rebuild)

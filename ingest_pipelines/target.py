@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from elasticsearch import BadRequestError, Elasticsearch
+from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
 
 from es_rerank.errors import IngestError
 from es_rerank.text.hit_fields import HEADING
@@ -50,7 +51,7 @@ class Target:
 
     def _go_on_in(self, version: str) -> None:
         self.versions = (*self.versions, version)
-        self._version = version
+        self._version, self._uuid = version, ""
         self._writer = BulkWriter(self._client, version, max_bytes=self._max_bytes, patience=self._patience)
         self._fields = self._mapped()
 
@@ -58,6 +59,13 @@ class Target:
     def name(self) -> str:
         """The name that the index had for the caller when the run began."""
         return self._address.name
+
+    def check_there(self) -> None:
+        """Raise IngestError when somebody has deleted the index that was written.
+
+        Elasticsearch then makes another one of its name for the next bulk request, with a mapping of its own.
+        """
+        self._state()
 
     def follow(self, versions: Sequence[str]) -> None:
         """Go on in the last of ``versions``, into which another machine went on after a re-embedding."""
@@ -93,6 +101,8 @@ class Target:
                         index=self._version, properties=properties
                     )
                 )
+            except NotFoundError:
+                raise IngestError(self._gone()) from None
             except BadRequestError:
                 if attempt == _MAPPING_ATTEMPTS - 1:
                     raise
@@ -143,8 +153,25 @@ class Target:
             return self._writer
 
     def _mapped(self) -> MetadataFields:
-        answer = self._patience.call(lambda: self._client.indices.get_mapping(index=self._version))
-        (state,) = answer.values()
-        properties = state["mappings"]["properties"]
+        properties = self._state()["mappings"]["properties"]
         self._has_headings = HEADING in properties["passages"]["properties"]
         return MetadataFields(properties[METADATA].get("properties", {}))
+
+    def _state(self) -> dict[str, Any]:
+        try:
+            state: dict[str, Any]
+            (state,) = self._patience.call(lambda: self._client.indices.get(index=self._version)).values()
+        except NotFoundError:
+            raise IngestError(self._gone()) from None
+        uuid = state["settings"]["index"]["uuid"]
+        if self._uuid not in ("", uuid):
+            raise IngestError(self._gone())
+        self._uuid = uuid
+        return state
+
+    def _gone(self) -> str:
+        return (
+            f"somebody has deleted the index {self._version} while it was written, and what was written is "
+            f"lost; if there is an index {self._version} now, it is none of es-rerank's: delete it. Then "
+            "repeat the run"
+        )

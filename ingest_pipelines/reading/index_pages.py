@@ -69,6 +69,7 @@ class IndexWalk:
         self._preference = preference
         self._patience = patience or Patience()
         self.pit: str | None = None
+        self._ended = False
         self._size = _FIRST_PAGE
         self._last = after + 1  # the next page has numbers from here
         self._at_last: set[tuple[str, str]] = set()
@@ -79,6 +80,11 @@ class IndexWalk:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Close the point in time, from any thread. What is read of it afterwards is a SourceError."""
+        self._ended = True
         if self.pit is not None:
             with suppress(ApiError, TransportError):  # Elasticsearch closes it by itself later
                 self._client.options(max_retries=0).close_point_in_time(id=self.pit)
@@ -147,6 +153,8 @@ class IndexWalk:
         self._size = max(1, min(PAGE_BYTES // largest, self._size * 2, _MOST_HITS))
 
     def _reopen(self) -> None:
+        if self._ended:
+            raise SourceError(f"the reading of {self._indices} has ended", path=self._indices)
         if len(self._at_last) >= _MOST_AT_LAST:
             raise SourceError(
                 f"the point in time over {self._indices} was lost, and this index keeps no _seq_no by which "

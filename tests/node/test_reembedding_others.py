@@ -13,7 +13,8 @@ from elasticsearch import ApiError, Elasticsearch
 from ingests import an_ingest, everything, source_of
 
 from es_rerank.collection import Document
-from es_rerank.errors import IngestError
+from es_rerank.errors import IngestError, SourceError
+from es_rerank.testing import HashEmbedder
 from ingest_pipelines import IngestReport, versions
 from ingest_pipelines.aliases import is_claim
 from ingest_pipelines.lifecycle.catalog import catalog
@@ -119,6 +120,32 @@ def test_writes_that_somebody_allows_meanwhile_are_found(es: Elasticsearch, inde
     assert an_ingest(es).run(index, [Document("new", "", "new", {})]).documents == 1
 
 
+def test_a_run_that_ends_early_leaves_no_point_in_time(es: Elasticsearch, index: str) -> None:
+    version = an_ingest(es).run(index, DOCUMENTS).version
+    with suppress(KeyboardInterrupt), LiveCopy(es, index, embedder="hash-16", patience=AT_ONCE) as copy:
+        documents = copy.documents()
+        next(documents)
+        raise KeyboardInterrupt
+    stats = es.indices.stats(index=version, metric="search")["indices"][version]["total"]["search"]
+    assert stats["open_contexts"] == 0
+    with pytest.raises(SourceError, match="has ended"):
+        copy._walk._reopen()  # type: ignore[union-attr]  # noqa: SLF001 as when its reader goes on
+    documents.close()  # type: ignore[attr-defined]
+
+
+def test_a_block_that_is_set_after_the_way_back_stays(es: Elasticsearch, index: str) -> None:
+    version = an_ingest(es).run(index, DOCUMENTS).version
+    report, copy = reembed(es, index)
+    es.indices.put_settings(index=version, settings={"index.blocks.write": None})
+    es.indices.update_aliases(**json.loads(copy.way_back(report.version).partition("POST /_aliases ")[2]))
+    es.indices.add_block(index=version, block="write")
+    with pytest.raises(IngestError, match="remove the block"):
+        an_ingest(es).run(index, [Document("new", "", "new", {})])
+    stopped(es, index)
+    with pytest.raises(ApiError, match="index write"):
+        written(es, version)
+
+
 # --- aliases
 
 
@@ -159,6 +186,38 @@ def test_a_rebuild_keeps_the_options_of_its_alias_and_leaves_others(es: Elastics
 
 
 # --- runs that make a version at the same time
+
+
+class Deletes(HashEmbedder):
+    """Somebody deletes an index while passages are embedded."""
+
+    def __init__(self, delete: Callable[[], object]) -> None:
+        super().__init__(64)
+        self.delete = delete
+
+    def embed(self, texts: Any, *, purpose: Any = "passage") -> Any:
+        self.delete()
+        return super().embed(texts, purpose=purpose)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"new": 1}], ids=["written", "mapped"])
+def test_an_index_that_is_deleted_while_it_is_written_is_an_error(
+    es: Elasticsearch, index: str, metadata: dict[str, int]
+) -> None:
+    version = an_ingest(es).run(index, DOCUMENTS).version
+    ingest = an_ingest(es)
+    ingest._embedder = Deletes(lambda: es.indices.delete(index=version))  # noqa: SLF001 in the midst of a run
+    with pytest.raises(IngestError, match=f"somebody has deleted the index {version}"):
+        ingest.run(index, [Document("last", "", "x", metadata)])
+
+
+def test_an_index_that_is_deleted_before_the_look_up_is_an_error(es: Elasticsearch, index: str) -> None:
+    def documents() -> Iterator[Document]:
+        yield from DOCUMENTS
+        es.indices.delete(index=f"{index}-000001")
+
+    with pytest.raises(IngestError, match="somebody has deleted or closed the index"):
+        an_ingest(es, batch=10).run(index, documents())
 
 
 @pytest.mark.parametrize("rebuild", [False, True])
