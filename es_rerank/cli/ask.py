@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..defaults import MOST_WINDOW
-from ..errors import GenerationError, RequestError, SearchError, SettingsError
+from ..errors import EsRerankError, GenerationError, RequestError, SearchError, SettingsError
 from ..text.citations import Citations
 from ..text.prompt import INSTRUCTIONS, PROMPT_TOKENS, Order, Prompt, assemble_prompt, token_count
 from ..text.selection import RankedPassage
@@ -36,7 +37,9 @@ from .search_options import (
 if TYPE_CHECKING:
     from ..integrations.openai_chat import ChatModel
     from ..models import Reranker
+    from ..retrievers.planning.further_passages import PassagesOfQuestion
     from ..settings import Settings
+    from ..types import Scores
 
 
 def ask(
@@ -89,7 +92,7 @@ def ask(
     answer instead.
     """
     from ..retrievers.execution.questions import nothing_found, reading_of, schema_for_question
-    from ..retrievers.planning.passages import passages_of
+    from ..retrievers.planning.further_passages import passages_of_question
     from ..settings import read_settings
 
     settings = read_settings()
@@ -120,9 +123,10 @@ def ask(
             filter=filters_of(filter_),
             source=source,
         ).body
+        found = passages_of_question(question, answer, fields, passages)
         prompt = assemble_prompt(
             question,
-            passages_of(answer, fields),
+            found.ranked(_scores(opened.reranker, found, settings.timeout_ms / 1000)),
             count=count,
             budget=tokens,
             most=passages,
@@ -140,6 +144,18 @@ def ask(
         print_text(prompt.text + "\n")
     else:
         _answer(chat, prompt, report if as_json else None)
+
+
+def _scores(reranker: Reranker, found: PassagesOfQuestion, timeout_s: float) -> Scores | None:
+    """Return the scores of further passages; None if there are none, or if the reranker fails."""
+    if not found.texts:
+        return None
+    try:
+        return reranker.score(found.question, found.texts, deadline=time.monotonic() + timeout_s)
+    except EsRerankError as error:
+        said = f"warning: the further passages of the documents are not reranked: {error}"
+        stderr.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        return None
 
 
 def _chat_model(url: str | None, name: str | None, settings: Settings) -> ChatModel | None:

@@ -206,7 +206,7 @@ def _opened(
             plugin=settings.plugin,
         )
         count = token_counter(tokenizer, loaded, embedder or settings.embedder)
-        yield Tools(client, choices, count, chat), close
+        yield Tools(client, choices, count, chat, loaded), close
 
 
 def _serve(

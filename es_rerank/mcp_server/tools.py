@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..client import AsyncRerankClient
 from ..defaults import SIZE, TIMEOUT_S, WINDOW
+from ..errors import EsRerankError
 from ..off_loop import off_loop
 from ..retrievers.execution.questions import Reading, aschema_for_question, nothing_found, reading_of
 from ..retrievers.grammar.tree import FirstStage, Query
+from ..retrievers.planning.further_passages import passages_of_question
 from ..retrievers.planning.passages import passages_of
 from ..text.hit_fields import field_values
 from ..text.prompt import INSTRUCTIONS, PROMPT_TOKENS, Prompt, assemble_prompt
@@ -31,6 +35,7 @@ thousands.
 
 if TYPE_CHECKING:
     from ..integrations.openai_chat import AsyncChatModel
+    from ..models import Reranker
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ class Tools:
     """The tools over one Elasticsearch.
 
     ``count`` returns the number of tokens of a text, for the budget of a prompt. ``chat`` is the language
-    model that answers, None if the caller's own is to answer. Both tools raise RequestError for arguments
+    model that answers, None if the caller's own is to answer. ``reranker``, that of the client, ranks further
+    passages of a document; without it they come last. Both tools raise RequestError for arguments
     that are wrong, and what ``AsyncRerankClient.rerank`` raises.
     """
 
@@ -73,11 +79,13 @@ class Tools:
         choices: Choices,
         count: Callable[[str], int],
         chat: AsyncChatModel | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
         self.choices = choices
         self.chat = chat
         self._client = client
         self._count = count
+        self._reranker = reranker
 
     async def search(self, given: Mapping[str, Any]) -> SearchAnswer:
         """Return the best documents for a query, in the order of ``es-rerank search``."""
@@ -101,10 +109,11 @@ class Tools:
         reading = await self._reading(wanted.question, index)
         answer = await self._searched(wanted.question, index, choices.window, reading)
         longest = choices.tokens * _CHARACTERS_OF_A_TOKEN
+        ranked = await self._ranked(wanted.question, answer, reading)
         prompt = await off_loop(
             assemble_prompt,
             wanted.question,
-            [_shortened(found, longest) for found in passages_of(answer, reading.fields)[:_MOST_PASSAGES]],
+            [_shortened(found, longest) for found in ranked[:_MOST_PASSAGES]],
             count=self._count,
             budget=choices.tokens,
             most=choices.passages,
@@ -126,6 +135,15 @@ class Tools:
             note=joined([missing, None if missing else _note(answer["rerank"])]),
         )
         return found if self.chat is None or missing else await _answered(self.chat, prompt, found)
+
+    async def _ranked(self, question: str, answer: dict[str, Any], reading: Reading) -> list[RankedPassage]:
+        found = await off_loop(passages_of_question, question, answer, reading.fields, self.choices.passages)
+        scores = None
+        if self._reranker is not None and found.texts:
+            deadline = time.monotonic() + self.choices.timeout_s
+            with suppress(EsRerankError):  # then the further passages come last
+                scores = await self._reranker.ascore(found.question, found.texts, deadline=deadline)
+        return found.ranked(scores)
 
     async def _reading(self, text: str, index: str) -> Reading:
         choices = self.choices

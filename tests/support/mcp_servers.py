@@ -42,8 +42,9 @@ async def connected(
 ) -> AsyncIterator[Client]:
     """Yield a client of a server in this process, over the Elasticsearch at ``url``."""
     async with AsyncElasticsearch(url, request_timeout=30) as plain:
-        reranking = AsyncRerankClient(plain, reranker=reranker or WordOverlapReranker(), embedder=embedder)
-        server = create_server(Tools(reranking, choices, count, chat), as_known)
+        scorer = reranker or WordOverlapReranker()
+        reranking = AsyncRerankClient(plain, reranker=scorer, embedder=embedder)
+        server = create_server(Tools(reranking, choices, count, chat, scorer), as_known)
         try:
             async with Client(server, mode=mode) as client:
                 yield client

@@ -1304,6 +1304,8 @@ The prompt has at most 2,000 tokens, counted by the reranker's tokenizer.
     tests/unit/test_surface.py::test_defaults_that_the_readme_names
 `--tokenizer` counts with your model's own.
     tests/node/test_ask.py::test_the_tokenizer_and_the_instructions_may_be_ones_own
+A long document gives several passages
+    tests/unit/test_further_passages.py::test_a_long_manual_gives_several_passages_by_their_scores
 No text occurs twice in the prompt: overlapping passages of a document are joined.
     tests/unit/test_prompt.py::test_a_prompt_keeps_its_promises
     tests/unit/test_prompt.py::test_overlapping_windows_of_a_document_become_one
