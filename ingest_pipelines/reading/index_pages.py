@@ -24,10 +24,15 @@ KEEP_ALIVE = "30m"
 """How long Elasticsearch keeps a point in time between two pages, each of which may take minutes to embed."""
 
 PAGE_BYTES = 2 * 1024 * 1024
-"""A page has so many bytes at most, unless its documents are larger than those before."""
+"""A page has so many bytes at most, unless its documents, 25 at most, are larger than those before."""
 
 _FIRST_PAGE = 10
-_MOST_HITS = 200
+_MOST_HITS = 25
+"""Few, since documents that follow small ones may have megabytes each."""
+
+_MOST_IDS = 1_000
+"""Most hits of a page without ``_source``."""
+
 _MOST_LOSSES = 5
 """So often in a row, a point in time may be lost before a page was read."""
 
@@ -149,8 +154,9 @@ class IndexWalk:
 
     def _adapt(self, hits: Sequence[Hit]) -> None:
         """Choose the size of the next page by the largest document of this one."""
+        most = _MOST_IDS if self._source is False else _MOST_HITS
         largest = max((len(json.dumps(hit.get("_source"))) for hit in hits), default=1)
-        self._size = max(1, min(PAGE_BYTES // largest, self._size * 2, _MOST_HITS))
+        self._size = max(1, min(PAGE_BYTES // largest, self._size * 2, most))
 
     def _reopen(self) -> None:
         if self._ended:

@@ -255,6 +255,14 @@ def test_pages_are_bounded_in_bytes(node: Node, es: Elasticsearch, index: str) -
     assert len(searches) >= 61 * 300_000 / (2 * 1024 * 1024)
 
 
+def test_few_documents_are_asked_for_though_those_before_were_small(es: Elasticsearch) -> None:
+    for source, most in ((True, 25), (False, 1_000)):
+        walk = IndexWalk(es, "x", source=source)
+        for _ in range(10):
+            walk._adapt([{"_id": "small"}])  # noqa: SLF001 what the next page asks for
+        assert walk._size == most  # noqa: SLF001
+
+
 BAD_MOMENTS: dict[str, Outcome] = {"429": (429, b"{}"), "closed": "close", "lost": "lose"}
 
 
