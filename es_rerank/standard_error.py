@@ -34,12 +34,13 @@ class Stderr:
 def plain_retry(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Return an event of the log. That of stamina for a request that is sent again is put in plain words.
 
-    A processor of structlog. Only requests to rerank services are tried again by stamina.
+    A processor of structlog. Requests to services with models are tried again by stamina, and those to
+    Elasticsearch by an ingest.
     """
     if event.get("event") != "stamina.retry_scheduled":
         return event
     return {
-        "event": "a request to a rerank service failed and is sent again",
+        "event": "a request failed and is sent again",
         "reason": event["caused_by"],
         "attempt": event["retry_num"] + 1,
         "wait_s": event["wait_for"],

@@ -217,7 +217,10 @@ class Ingest:
                 raise _stopped(report, rebuild=rebuild)
             if rebuild and not report.documents:
                 raise IngestError(
-                    f"nothing was indexed, so {index} stays as it was; {report.failed} documents failed",
+                    f"nothing was indexed, so {index} stays as it was; {report.failed} documents failed"
+                    + (
+                        f", and {report.rejects} holds each of them with the reason" if report.rejects else ""
+                    ),
                     failed=report.failed,
                 )
             if before_switch:

@@ -313,7 +313,9 @@ def _accepted(
     try:
         return embedder.embed_accepted(texts, given_up)
     except (OverloadError, RemoteModelError) as error:
-        error.message += "; what is indexed stays, and the same run goes on where this one ended"
+        error.message += (
+            "; what is indexed stays, and the same run goes on where this one ended (a rebuild begins again)"
+        )
         error.args = (error.message,)
         raise
 

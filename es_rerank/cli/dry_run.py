@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ingest_pipelines.dry_run import Estimate, PlannedEmbedder
     from ingest_pipelines.vector_options import IndexOptions
 
+    from ..models.embedder_spec import EmbedderSpec
     from ..settings import Settings
 
 _DIMS = {
@@ -130,7 +131,7 @@ def show_dry_run(
 
     size, overlap = choices.passage_tokens, choices.overlap_tokens
     if spec.hosted:
-        name = spec.name_with(spec.model) if spec.kind != "remote" else None
+        name = _stated_name(spec)
         recorded = current_recipe(client, index)
         known = name or (recorded[1].embedder if recorded and not choices.rebuild else "")
         tokenizer, cut_by = tokenizer_for(known, choices.tokenizer)
@@ -143,6 +144,16 @@ def show_dry_run(
             planned = PlannedEmbedder(model.name, model.dims, room_of(model), local=model)
             found = estimated(planned, Chunker(model.tokenizer, size=size, overlap=overlap))
     _show(found, as_json=as_json)
+
+
+def _stated_name(spec: EmbedderSpec) -> str | None:
+    """Return the name that an index records, None if the service has to tell it, as a sidecar and TEI do."""
+    if spec.kind != "remote":
+        return spec.name_with(spec.model)
+    from ..models.hosted.http_service import service_address
+
+    model = service_address(spec.model, "remote:").params.get("model")
+    return spec.name_with(model) if model and spec.dialect not in (None, "es-rerank", "tei") else None
 
 
 def _show(found: Estimate, *, as_json: bool) -> None:

@@ -76,7 +76,9 @@ RerankerOption = Annotated[
 EmbedderOption = Annotated[
     str | None,
     typer.Option(
-        "--embedder", help="Bundled name, exported folder or Hub id.", show_default="the bundled one"
+        "--embedder",
+        help="Bundled name, exported folder, Hub id, openai:MODEL, cohere:MODEL or remote:URL.",
+        show_default="the bundled one",
     ),
 ]
 

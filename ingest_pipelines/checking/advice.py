@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,13 @@ _MANY_DELETED = 0.2
 """Share of deleted documents from which Elasticsearch's own merges do not keep it
 (``index.merge.policy.deletes_pct_allowed``)."""
 
+_VENDORS = {("openai", "https://api.openai.com"), ("cohere", "https://api.cohere.com")}
+"""Services that an embedder's name has without an address, each with its format."""
+
+_OF_ANY_DIMS = ("-3-", "-v4")
+"""Parts of the names of models that can be asked for fewer dimensions than they have: text-embedding-3-small,
+embed-v4.0. Others refuse that."""
+
 _MANY_SEGMENTS = 30
 """A kNN search visits the graph of every segment."""
 
@@ -28,18 +35,42 @@ class Problem:
     remedy: str
 
 
+def _given(check: IndexCheck, service: object) -> str:
+    """Return the options by which a command gets the embedder of an index."""
+    dialect = service.get("dialect") if isinstance(service, Mapping) else None
+    if not isinstance(service, Mapping) or not isinstance(dialect, str) or not dialect:
+        return f"--embedder {check.embedder} or ES_RERANK_EMBEDDER={check.embedder}"
+    model, _, prefixes = check.embedder.partition("?")
+    origin = service.get("origin")
+    if (dialect, origin) in _VENDORS:
+        options = (
+            [f"dims={check.dims}", prefixes] if any(kind in model for kind in _OF_ANY_DIMS) else [prefixes]
+        )
+        return f"--embedder '{_joined(f'{dialect}:{model}', options)}'"
+    named = [] if dialect in ("es-rerank", "tei") else [f"model={model}"]  # these two tell their model
+    address = _joined(f"remote:{dialect}:{origin}", [*named, prefixes])
+    return f"--embedder '{address}', with the path of the service if it has one"
+
+
+def _joined(name: str, options: Sequence[str]) -> str:
+    given = "&".join(option for option in options if option)
+    return f"{name}?{given}" if given else name
+
+
 def problems_of(
     check: IndexCheck,
     *,
     loaded: tuple[str, int],
     mapped_dims: int | None,
+    service: object,
     names: Sequence[str],
     least_recall: float,
 ) -> Iterator[Problem]:
     """Yield what is wrong.
 
     ``loaded``: name and dimensions of the embedder that was loaded. ``mapped_dims``: those of the mapping.
-    ``names``: ids of documents without passages.
+    ``service``: what ``_meta`` records of the service that made the vectors, None for none. ``names``: ids of
+    documents without passages.
     """
     again = f"es-rerank ingest {check.index} SOURCE"
     name, dims = loaded
@@ -47,8 +78,7 @@ def problems_of(
         yield Problem(
             f"the vectors are by {check.embedder} ({check.dims} dimensions), and {name} ({dims}) is loaded: "
             "searches with it are refused",
-            f"use --embedder {check.embedder} or ES_RERANK_EMBEDDER={check.embedder}; or, for vectors of "
-            f"{name}: {again} --rebuild",
+            f"use {_given(check, service)}; or, for vectors of {name}: {again} --rebuild",
         )
     elif check.vector_difference is not None and check.vector_difference > SAME:
         yield Problem(

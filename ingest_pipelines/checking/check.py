@@ -149,6 +149,7 @@ def check_index(
             check,
             loaded=(embedder.name, embedder.dims),
             mapped_dims=_vector_field(mappings).get("dims"),
+            service=mappings.get("_meta", {}).get("service"),
             names=names,
             least_recall=least_recall,
         )

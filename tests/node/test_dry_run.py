@@ -14,8 +14,10 @@ from elasticsearch import Elasticsearch
 from http_servers import EveryMethod, serving_in_thread
 from ingests import TREATY, WEB, chunker, write
 
+from es_rerank.cli.dry_run import _stated_name
 from es_rerank.collection import Document
 from es_rerank.errors import IndexMismatchError
+from es_rerank.models.embedder_spec import parse_embedder
 from es_rerank.node import Node
 from es_rerank.testing import HashEmbedder
 from ingest_pipelines import Ingest
@@ -109,6 +111,20 @@ def test_an_index_that_the_run_would_refuse_is_refused(es: Elasticsearch, index:
     es.indices.create(index=f"{index}-own")
     with pytest.raises(IndexMismatchError, match="was not made by"):
         DryRun(es, _planned(), chunker=chunker()).run(f"{index}-own", DOCUMENTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "stated"),
+    [
+        ("openai:m?dims=8", "m"),
+        ("remote:openai:http://h/v1?model=m&query_prefix=q", "m?query_prefix=q"),
+        ("remote:openai:http://h/v1", None),
+        ("remote:http://h?model=m", None),  # it may be a sidecar, which tells the model's own name
+        ("remote:tei:http://h?model=m", None),
+    ],
+)
+def test_a_name_that_is_known_before_the_service_is_asked(name: str, stated: str | None) -> None:
+    assert _stated_name(parse_embedder(name)) == stated
 
 
 class _Asked(EveryMethod):

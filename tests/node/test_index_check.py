@@ -134,6 +134,7 @@ def test_low_recall_other_dimensions_and_deleted_documents_are_told() -> None:
         "a", "a-000001", "e", 8, {}, 5, 9, 1, "given queries", 0.95, 1, 2, 0, 0, 0, 0.0, 0.1, 3
     )
     known: dict[str, Any] = {"loaded": ("e", 8), "mapped_dims": 8, "names": [], "least_recall": 0.9}
+    known["service"] = None
     assert not [*problems_of(right, **known), *notes_on(right)]
     for change, said in (
         ({"recall_at_10": 0.5}, "recall@10 is 0.500"),
@@ -144,6 +145,18 @@ def test_low_recall_other_dimensions_and_deleted_documents_are_told() -> None:
         assert said in problem.what
     (problem,) = problems_of(right, **known | {"mapped_dims": 4})
     assert problem.what == "the mapping has 4 dimensions, and _meta says 8"
+    made = replace(right, embedder="text-embedding-3-small?query_prefix=q%3A", dims=64)
+    for dialect, origin, told in (
+        ("openai", "https://api.openai.com", "'openai:text-embedding-3-small?dims=64&query_prefix=q%3A'"),
+        (
+            "openai",
+            "http://h:1",
+            "'remote:openai:http://h:1?model=text-embedding-3-small&query_prefix=q%3A', ",
+        ),
+        ("tei", "http://h:1", "'remote:tei:http://h:1?query_prefix=q%3A', "),
+    ):
+        (problem, *_) = problems_of(made, **known | {"service": {"dialect": dialect, "origin": origin}})
+        assert problem.remedy.startswith(f"use --embedder {told}"[:-2])
     (note,) = notes_on(replace(right, deleted=0.3))
     assert "a merge would help (POST a-000001/_forcemerge?only_expunge_deletes=true)" in note
     (note,) = notes_on(replace(right, deleted=None, segments=None))

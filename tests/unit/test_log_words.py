@@ -69,7 +69,7 @@ _OF_A_SIDECAR = "from es_rerank.sidecar.observation.log import configure_log\nco
 @pytest.mark.parametrize("configured", [_OF_A_COMMAND, _OF_A_SIDECAR.format("console")])
 def test_a_request_that_is_sent_again_is_told_in_plain_words(configured: str) -> None:
     said = _logged(configured, _RETRY)
-    assert "a request to a rerank service failed and is sent again" in said
+    assert "a request failed and is sent again" in said
     assert "attempt=2" in said
     assert "RuntimeError" in said
     assert "stamina" not in said
@@ -78,7 +78,7 @@ def test_a_request_that_is_sent_again_is_told_in_plain_words(configured: str) ->
 
 def test_a_line_of_json_tells_a_retry_too() -> None:
     (line,) = map(json.loads, _logged(_OF_A_SIDECAR.format("json"), _RETRY).splitlines())
-    assert line["message"] == "a request to a rerank service failed and is sent again"
+    assert line["message"] == "a request failed and is sent again"
     assert (line["log.level"], line["es_rerank.attempt"]) == ("warning", 2)
 
 

@@ -221,6 +221,13 @@ def test_a_name_that_cannot_be_shown_is_refused(opened: Opened, service: FakeEmb
     assert str(raised.value).isprintable()
 
 
+def test_a_redirect_names_its_address(opened: Opened, service: FakeEmbedder) -> None:
+    service.replies = [Response(status_code=307, headers={"location": "https://u:p@h/v1?token=geheim"})]
+    with pytest.raises(RemoteModelError, match="redirects to https://h/v1, and") as raised:
+        opened("remote:openai:{}?model=m").embed(TEXTS)
+    assert "geheim" not in raised.value.message
+
+
 def test_a_model_without_a_name_is_refused(opened: Opened, service: FakeEmbedder) -> None:
     service.model = ""
     with pytest.raises(RemoteModelError, match=r"add \?model=NAME"):

@@ -171,7 +171,11 @@ class HttpService(Closeable):
         """Return the exception for an answer that is an error."""
         message = f"{self._service} {self._said(status, body)}"
         wait_s = retry_after(headers.get("retry-after"))
+        if status in range(300, 400) and "location" in headers:
+            message += f"; it redirects to {_place(headers['location'])}, and redirects are not followed"
         if status == 429:
+            if wait_s and wait_s > LONGEST_S:
+                message += f"; it takes requests again in {wait_s:.0f} seconds"
             return TransientError(
                 OverloadError(message, retry_after_s=max(1, math.ceil(min(wait_s or 0, LONGEST_S)))), wait_s
             )
@@ -235,6 +239,14 @@ async def all_done(works: Iterator[Coroutine[Any, Any, None]]) -> None:
 def passed(deadline: float | None) -> bool:
     """Whether a moment of ``time.monotonic()`` has come; False for None."""
     return deadline is not None and time.monotonic() >= deadline
+
+
+def _place(location: str) -> str:
+    """Return where a redirect leads, without user and query: both may hold a secret."""
+    try:
+        return ascii(str(httpx.URL(location).copy_with(userinfo=b"", query=None)))[1:-1][:200]
+    except httpx.InvalidURL:
+        return "an address that cannot be read"
 
 
 def _fits_a_header(key: str) -> bool:

@@ -218,6 +218,10 @@ class RemoteEmbedder(HttpEmbedder):
         self._facts, self._dims, self._answered = facts, dims, heard.model
         self._most = self._named_most or min(facts.batch or service.most, service.most)
         _LOG.info("%s is asked in the dialect %s", self._service, service.name)
+        if heard.model and self._model and heard.model[:_LONGEST_NAME] != self._model and service.names_model:
+            # It may be an alias, or the name of a deployment.
+            said = ascii(heard.model)[:_LONGEST_WORDS]
+            _LOG.warning("%s calls the model %s %s; the first is recorded", self._service, self._model, said)
         return EmbedderTerms(self.spec.name_with(model), dims, facts.room)
 
     @property
@@ -267,7 +271,12 @@ class RemoteEmbedder(HttpEmbedder):
             return EmbedderFacts()
         path = told_at(self._path)
         facts = embedder_facts_in(await self._get(path, self._model, timeout_s))
-        if not facts.ours and self._model and facts.model not in (None, self._model) and not _is_path(facts):
+        if (
+            not facts.ours
+            and self._model
+            and facts.model not in (None, self._model)
+            and not facts.names_folder
+        ):
             raise RemoteModelError(
                 f"{self._service} says that its model is {ascii(facts.model)[:_LONGEST_WORDS]}, and not "
                 f"{self._model}; leave ?model= out, or name another address",
@@ -386,8 +395,3 @@ class RemoteEmbedder(HttpEmbedder):
         if service.names_model or service.name == "tei":
             return url.copy_remove_param("model")
         return url.copy_set_param("model", self._model) if self._model else url
-
-
-def _is_path(facts: EmbedderFacts) -> bool:
-    """Whether TEI names a folder of its machine, where a caller may know the model's name."""
-    return facts.model is not None and facts.model.startswith(("/", "."))

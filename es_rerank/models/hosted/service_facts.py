@@ -28,6 +28,11 @@ class EmbedderFacts(NamedTuple):
     batch: int | None = None
     scripts: tuple[str, ...] | None = None
 
+    @property
+    def names_folder(self) -> bool:
+        """Whether the model's name is a folder of the service's machine: a caller may know a better one."""
+        return self.model is not None and self.model.startswith(("/", "."))
+
 
 def embedder_facts_in(answer: object) -> EmbedderFacts:
     """Return the facts about an embedder in the JSON of an answer."""
