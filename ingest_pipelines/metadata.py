@@ -233,7 +233,7 @@ class MetadataFields:
         """
         misfits, unmapped = [], []
         for path, value, lists in _leaves(metadata):
-            if self._is_foreign(path):
+            if self._is_foreign(path) or (value == "" and path not in self._fields):
                 continue
             entry = self._fields.get(path)
             unread = [name for name in lists if name not in self._fields and name not in self._taken]

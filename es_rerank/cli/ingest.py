@@ -52,7 +52,7 @@ from .source_options import (
     check_rejects,
     tell,
 )
-from .stopping import again, stoppable
+from .stopping import again, ingest_of, stoppable
 from .sync_options import SyncOption, YesOption, check_sync_options
 
 if TYPE_CHECKING:
@@ -261,8 +261,8 @@ def _show(report: IngestReport, first_reject: str | None, *, as_json: bool) -> N
     if report.failed:
         raise IngestError(
             f"{report.failed} of {_read(report)} documents were not indexed; {report.rejects} holds each of "
-            f"them with the reason; correct them there, or the files that it names, and run: es-rerank "
-            f"ingest {report.index} {report.rejects}"
+            f"them with the reason; correct them there, or the files that it names, and run: "
+            f"{ingest_of(report.index, str(report.rejects))}"
             + (f". The first: {first_reject}" if first_reject else ""),
             failed=report.failed,
         )

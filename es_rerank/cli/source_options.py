@@ -21,8 +21,8 @@ SourcesArgument = Annotated[
     list[Path] | None,
     typer.Argument(
         help="Files, folders of files (links are not followed), BEIR folders, the rejects file of an earlier "
-        "run, or - for JSON lines from standard input. Kinds: JSON lines, JSON, CSV, TSV and text; with the "
-        "extra documents also Markdown, HTML, PDF, DOCX and PPTX; records and text may be gzipped. JSON "
+        "run, or - for JSON lines from standard input. Kinds: JSON lines, JSON, CSV, TSV, Markdown and text; "
+        "with the extra documents also HTML, PDF, DOCX and PPTX; records and text may be gzipped. JSON "
         f"lines: {RECORD_SHAPE}",
         show_default=False,
     ),
@@ -33,7 +33,7 @@ TextFieldsOption = Annotated[
         "--text-field",
         metavar="FIELD",
         help="Field of the text; several are joined by a blank line. a.b is field b of object a.",
-        show_default="text, else the only one of text, content, body in any case",
+        show_default="text, else the only one of text, content, body, 正文, 内容 in any case",
         rich_help_panel=RECORDS,
     ),
 ]
@@ -43,7 +43,7 @@ TitleFieldOption = Annotated[
         "--title-field",
         metavar="FIELD",
         help="Field of the title.",
-        show_default="title",
+        show_default="title, else the only one of title, headline, name, 标题 in any case (without text)",
         rich_help_panel=RECORDS,
     ),
 ]

@@ -69,6 +69,32 @@ def again() -> str:
     return masked_in(shlex.join(["es-rerank", *sys.argv[1:]]))
 
 
+_OF_RECORDS = (
+    "--text-field",
+    "--title-field",
+    "--id-field",
+    "--metadata",
+    "--encoding",
+    "--embedder",
+    "--tokenizer",
+    "--passage-tokens",
+    "--overlap-tokens",
+    "--elasticsearch-url",
+)
+"""Options of an ingest, each with a value, that decide what a record becomes."""
+
+
+def ingest_of(index: str, source: str) -> str:
+    """Return the command that ingests a further source as this one was. A password in it is masked."""
+    kept: list[str] = []
+    words = iter(sys.argv[1:])
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name in _OF_RECORDS:
+            kept += [word] if equals else [word, next(words, "")]
+    return masked_in(shlex.join(["es-rerank", "ingest", index, source, *kept]))
+
+
 def _say(text: str) -> None:
     """Write a line to stderr without its buffer, which the program may be writing into."""
     with suppress(OSError):

@@ -73,6 +73,8 @@ class FoundFile:
     def open(self) -> AbstractContextManager[IO[bytes]]:
         """Open the file for reading bytes; a file whose name ends in ``.gz`` is decompressed."""
         if self.path == STDIN:
+            if sys.stdin is None:  # as the shell's <&- leaves it
+                raise self.fault("it is closed; nothing can be read from it")
             return nullcontext(sys.stdin.buffer)
         if self.path.suffix.lower() == ".gz":
             return self._decompressed()
@@ -102,7 +104,7 @@ class FoundFile:
     @property
     def shown(self) -> Path:
         """The path as messages name it."""
-        return Path("standard input" if self.path == STDIN else _encodable(str(self.path)))
+        return Path("standard input" if self.path == STDIN else _printable(_encodable(str(self.path))))
 
     def place(self, line: int | None = None) -> str:
         """Return how messages name the file, and a line of it."""
@@ -138,6 +140,14 @@ Reader = Callable[[FoundFile], Iterator[Document | Reject]]
 def _encodable(name: str) -> str:
     """Return a file name that UTF-8 can write: bytes of it that are no text become escapes."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _printable(name: str) -> str:
+    """Return a file name without characters that would control the terminal."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in name
+    )
 
 
 def kind_of(name: str) -> str:

@@ -122,7 +122,8 @@ def _read_line(line: _Line, file: FoundFile, *, follow: bool) -> Document | Reje
     record: dict[str, Any] | str = line.content.decode("utf-8", "replace").rstrip("\r\n")
     try:
         record = parse_object(line.content, file.shown, line.number)
-        if not is_reject(record):
+        of_record = not follow and set(file.fields.text) & set(Reject._fields)
+        if of_record or not is_reject(record):
             return document_of(record, file, line.number)
         reject, said = record, record["document"]
         if said is None:

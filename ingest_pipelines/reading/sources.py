@@ -24,6 +24,7 @@ from .meter import Meter
 from .notes import Notes, OnNote
 from .plain_text import read_plain_text
 from .tables import read_table
+from .twice import FirstTwice
 from .walking import Found, LeftOut, is_hidden, walk
 
 _RECORDS: dict[str, Reader] = {
@@ -99,6 +100,7 @@ def _read(sources: Sequence[Path], like: FoundFile, not_this: Path | None) -> It
     like.meter.expect(
         found.path for source in sources for found in _found(source, LeftOut(), not_this) if not found.fault
     )
+    twice = FirstTwice()
     for source in sources:
         left_out = LeftOut()
         for found in _found(source, left_out, not_this):
@@ -109,7 +111,7 @@ def _read(sources: Sequence[Path], like: FoundFile, not_this: Path | None) -> It
             elif found.path == source and is_rejects_file(source.name):
                 yield from _rejects(file)
             else:
-                yield from _items(file)
+                yield from twice.watch(_items(file), file)
         if note := str(left_out):
             like.at(source, "").tell(note)
     like.notes.close(like.fields.named())
@@ -152,6 +154,8 @@ def _again(file: FoundFile) -> Iterator[Document | Reject]:
             yield inner.reject(found.fault)
         elif inner.suffix not in READERS or is_rejects_file(found.path.name):
             yield inner.reject("it is of a kind that is not read")
+        elif found.path.exists() and not found.path.is_file():
+            yield inner.reject("it is a pipe or a device")
         else:
             yield from _items(inner)
     if note := str(left_out):
@@ -181,6 +185,11 @@ def _check_source(source: Path) -> None:
                 f"{f'; {left_out}' if str(left_out) else ''}",
                 path=str(source),
             )
+    elif source != STDIN and source.exists() and not source.is_file():
+        raise SourceError(
+            f"{source} is a pipe or a device; give - as the source, and its JSON lines on standard input",
+            path=str(source),
+        )
     elif source != STDIN and not source.is_file():
         raise SourceError(
             f"{source} does not exist; a source is a folder, a file whose name ends in {kinds} (or that and "

@@ -17,6 +17,7 @@ from es_rerank.models import Vectors
 from es_rerank.testing import HashEmbedder
 from ingest_pipelines.embedding import embedded_batches
 from ingest_pipelines.mapping import IndexRecipe
+from ingest_pipelines.metadata import MetadataFields
 from ingest_pipelines.rejects import Reject
 from ingest_pipelines.stages import EMBEDDED_AT_ONCE, IngestBatch, as_sources, cut, embed, ingest_batches
 from ingest_pipelines.vectors import as_numbers
@@ -144,3 +145,10 @@ def test_a_document_that_cannot_be_stored_is_a_reject(document: Document, reason
     (batch,) = ingest_batches([document, DOCUMENTS[0]], RECIPE, documents=100, characters=800)
     assert list(batch.documents) == ["a"]
     assert reason in batch.rejects[0].reason
+
+
+def test_nothing_is_said_of_a_field_whose_only_value_is_empty() -> None:
+    fields = MetadataFields({})
+    metadata = {"note": "", "many": ["", {"of": ""}], "n": 1}
+    fields.learn([metadata])
+    assert fields.unfit(metadata) == ([], [])

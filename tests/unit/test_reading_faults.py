@@ -13,7 +13,7 @@ import pytest
 from sources import Given, given, put, rejects_file
 
 from es_rerank.errors import SettingsError
-from ingest_pipelines import Reject
+from ingest_pipelines import Fields, Reject
 from ingest_pipelines.reading import json_lines, json_stream
 from ingest_pipelines.rejects import RejectsFile
 
@@ -294,6 +294,19 @@ def test_no_line_of_other_files_chooses_a_file_to_read(tmp_path: Path, name: str
     assert found.documents == []
     assert "followed only where the name of its own file ends in .rejects.jsonl" in reject.reason
     assert (reject.file, reject.id, reject.document) == (str(secret), "x", None)
+
+
+def test_a_rejects_file_that_names_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.txt")
+    rejects = rejects_file([Reject("", None, "a", str(tmp_path / "a.txt"))], tmp_path / "a.rejects.jsonl")
+    assert "a pipe or a device" in given(rejects).rejects[0].reason
+
+
+def test_records_that_look_like_rejects_are_read_where_their_text_is_named(tmp_path: Path) -> None:
+    line = {"id": "x", "reason": "r", "file": "f", "line": 1, "document": "The text."}
+    folder = put(tmp_path, {"a.jsonl": json.dumps(line)})
+    found = given(folder, fields=Fields(text=("document",), id="id"))
+    assert (found.ids, found.texts) == (["x"], ["The text."])
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from ingest_pipelines import Fields, Reject, read_sources, source_files
         ("missing.jsonl", "does not exist"),
         ("folder", "neither corpus.jsonl nor a file whose name ends in .jsonl, .*left out: 1 files of kinds"),
         ("image.png", "ends in none of .jsonl"),
-        ("pipe.jsonl", "does not exist"),
+        ("pipe.jsonl", "is a pipe or a device; give - as the source"),
     ],
 )
 def test_a_source_that_cannot_be_read_at_all_is_refused_at_once(
@@ -203,6 +203,18 @@ def test_json_lines_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) ->
     assert found.rejects[0].reason.startswith("standard input, line 2: not JSON")
 
 
+def test_standard_input_that_is_closed_is_a_reject(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert given(Path("-")).rejects[0].reason == "standard input: it is closed; nothing can be read from it"
+
+
+def test_a_file_name_does_not_control_the_terminal(tmp_path: Path) -> None:
+    found = given(put(tmp_path, {"a\x1b[31m\n.txt": "", "b\x1b.csv": "headline,body\nT,x\n"}))
+    told = [found.rejects[0].reason, *found.notes]
+    assert len(told) == 2
+    assert all(text.isprintable() for text in told)
+
+
 def test_notes_are_counted_and_no_million_of_files_gives_a_million_lines(tmp_path: Path) -> None:
     same = {f"{number}.jsonl": '{"content": "x"}\n' * 3 for number in range(30)}
     notes = given(put(tmp_path / "same", same)).notes
@@ -211,3 +223,25 @@ def test_notes_are_counted_and_no_million_of_files_gives_a_million_lines(tmp_pat
     assert notes[1].startswith("29 more files: ")
     other = {f"{number}.jsonl": f'{{"{"text".ljust(5 + number)}": "x"}}' for number in range(30)}
     assert len(given(put(tmp_path / "other", other)).notes) == 21
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (
+            {"paint.csv": "id,text\n1,red\n2,blue\n", "wood.csv": "id,text\n1,oak\n2,ash\n"},
+            "wood.csv: the id '1' is in {}/paint.csv too; ",
+        ),
+        ({"paint.csv": "id,text\n1,red\n1,blue\n"}, "paint.csv: the id '1' is twice in it; "),
+        ({"a.csv": "id,text\n1,red\n", "b.csv": "id,text\n2,blue\n"}, None),
+    ],
+)
+def test_the_first_id_that_two_documents_have_is_told_with_its_files(
+    tmp_path: Path, files: dict[str, str], told: str | None
+) -> None:
+    notes: list[str] = []
+    put(tmp_path, files)
+    list(read_sources([tmp_path], on_note=notes.append))
+    said = [note for note in notes if "the id" in note]
+    assert len(said) == (told is not None)
+    assert all((told or "").format(tmp_path) in note for note in said)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from es_rerank.cli.stopping import stoppable
+from es_rerank.cli.stopping import ingest_of, stoppable
 
 _CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
@@ -71,3 +71,16 @@ def test_a_closed_stderr_does_not_disturb(monkeypatch: pytest.MonkeyPatch) -> No
         stopping.by(lambda: stopped.append(print))
         signal.raise_signal(signal.SIGTERM)
     assert stopped
+
+
+def test_the_command_for_the_rejects_reads_records_as_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = (
+        "ingest o a.jsonl --text-field body --json --id-field=uid --sync --encoding gb18030 --rejects r.jsonl"
+    )
+    monkeypatch.setattr("sys.argv", ["es-rerank", *given.split(), "--elasticsearch-url", "http://u:secret@h"])
+    command = ingest_of("o", "my rejects.jsonl")
+    assert command.startswith(
+        "es-rerank ingest o 'my rejects.jsonl' --text-field body --id-field=uid --encoding gb18030 "
+        "--elasticsearch-url "
+    )
+    assert "secret" not in command

@@ -8,13 +8,14 @@ import zipfile
 from typing import IO, Any, BinaryIO, cast
 
 import mammoth
+import pptx
 from bs4 import BeautifulSoup
 from lxml import etree
 from markitdown import StreamInfo
 from markitdown.converter_utils.docx.pre_process import pre_process_docx
 from markitdown.converters import PptxConverter
 
-from .cleaning import clean, markdown_table, own_title
+from .cleaning import MEANT, clean, markdown_table, only_meant, own_title
 from .converted import Converted, UnreadableError
 from .web import markdown_of
 
@@ -22,6 +23,8 @@ MOST_UNPACKED = 256 * 1024 * 1024
 """Most bytes of XML that a file may unpack to."""
 
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
+_OF_MARKITDOWN = ("### Notes:", "### Chart")
+"""Headings that markitdown writes."""
 _SIMPLE_FIELD = re.compile(rb"""</?w:fldSimple(?:[^>"']|"[^"]*"|'[^']*')*>""")
 """Stands around the text of a field, such as the number of a caption. mammoth leaves out what is in it."""
 _SLIDE = re.compile(r"^<!-- Slide number: \d+ -->$", re.MULTILINE)
@@ -75,7 +78,7 @@ class _Pptx(PptxConverter):
         return markdown_table([[cell.text for cell in row.cells] for row in table.rows]) + "\n"
 
     def _convert_chart_to_markdown(self, chart: Any, **_: Any) -> str:  # noqa: ANN401 of python-pptx
-        table: str = super()._convert_chart_to_markdown(chart)
+        table = str(super()._convert_chart_to_markdown(chart))  # type: ignore[no-untyped-call]
         return table.replace("| None |", "|  |").replace("| None |", "|  |") + "\n\n"
 
     def _convert_picture_to_markdown(self, shape: Any, **_: Any) -> str:  # noqa: ANN401 of python-pptx
@@ -86,8 +89,15 @@ class _Pptx(PptxConverter):
 def _pptx(archive: IO[bytes]) -> str:
     converter: Any = _Pptx
     converted = converter().convert(archive, StreamInfo(extension=".pptx"))
-    text = clean(_SLIDE.sub("", converted.markdown))
-    return _TABLE_AFTER_TEXT.sub(r"\1\n\n", text)
+    archive.seek(0)
+    titles = [slide.shapes.title for slide in pptx.Presentation(cast("BinaryIO", archive)).slides]
+    headings = {clean(f"# {title.text.lstrip()}").split("\n")[0] for title in titles if title is not None}
+    text = clean(_SLIDE.sub("", converted.markdown).replace(MEANT, ""))
+    meant = "\n".join(
+        f"{MEANT}{line}" if line in headings or line.startswith(_OF_MARKITDOWN) else line
+        for line in text.split("\n")
+    )
+    return _TABLE_AFTER_TEXT.sub(r"\1\n\n", only_meant(meant))
 
 
 def _without_media(stream: IO[bytes]) -> io.BytesIO:

@@ -88,7 +88,7 @@ class _Markdown(markdownify.MarkdownConverter):
 
 
 def _block(converter: _Markdown, element: Tag, text: str, parent_tags: set[str]) -> str:
-    return str(converter.convert_div(element, text, parent_tags))
+    return str(converter.convert_div(element, text, parent_tags))  # type: ignore[attr-defined]  # it has no types
 
 
 def _word(converter: _Markdown, element: Tag, text: str, parent_tags: set[str]) -> str:  # noqa: ARG001
