@@ -75,7 +75,7 @@ class FoundFile:
         if self.path == STDIN:
             if sys.stdin is None:  # as the shell's <&- leaves it
                 raise self.fault("it is closed; nothing can be read from it")
-            return nullcontext(sys.stdin.buffer)
+            return _stdin()
         if self.path.suffix.lower() == ".gz":
             return self._decompressed()
         return self.meter.open(self.path)
@@ -135,6 +135,17 @@ class FoundFile:
 
 Reader = Callable[[FoundFile], Iterator[Document | Reject]]
 """Reads the documents of one file. An error that it raises becomes a reject of the file."""
+
+
+def _stdin() -> AbstractContextManager[IO[bytes]]:
+    """Return a reader of stdin of our own: with Python's own one, a program that ends while a thread still
+    waits for a line is aborted.
+    """
+    try:
+        number = sys.stdin.fileno()
+    except (OSError, ValueError):  # it is no file of the system, as in a program that has replaced it
+        return nullcontext(sys.stdin.buffer)
+    return open(number, "rb", closefd=False)
 
 
 def _encodable(name: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -201,6 +203,25 @@ def test_json_lines_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) ->
     found = given(Path("-"))
     assert found.ids == ["1"]
     assert found.rejects[0].reason.startswith("standard input, line 2: not JSON")
+
+
+def test_a_program_ends_while_a_thread_waits_for_standard_input() -> None:
+    program = """
+import threading
+from pathlib import Path
+from ingest_pipelines import read_sources
+
+documents = read_sources([Path("-")])
+print(next(documents).id, flush=True)
+threading.Thread(target=next, args=(documents, None), daemon=True).start()
+"""
+    run = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert run.stdin is not None
+    assert run.stderr is not None
+    with run:
+        run.stdin.write(b'{"id": "a", "text": "x"}\n')
+        run.stdin.flush()
+        assert run.wait(60) == 0, run.stderr.read()
 
 
 def test_standard_input_that_is_closed_is_a_reject(monkeypatch: pytest.MonkeyPatch) -> None:
