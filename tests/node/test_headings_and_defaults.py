@@ -177,6 +177,14 @@ def test_indices_that_record_no_defaults_or_others_are_told(
         client.rerank(QUESTION, index=f"{index}-*")
     assert client.search(index=f"{index}-*", retriever=reranks(field="text")).body["hits"]["hits"]
 
+    # A tree and BM25 read no vector field of the record.
+    meta = {"search": {"field": ["title", "passages.text"], "vector_field": "other"}}
+    es.indices.put_mapping(index=versions[1], meta=meta)
+    assert client.search(index=f"{index}-*", retriever=reranks()).body["hits"]["hits"]
+    assert client.rerank(QUESTION, index=f"{index}-*", first_stage="bm25").body["hits"]["hits"]
+    with pytest.raises(IndexMismatchError, match=r"vectors of passages.vector, .* vectors of other"):
+        client.rerank(QUESTION, index=f"{index}-*")
+
     unread: list[dict[str, Any]] = [
         {},
         {"search": {"field": []}},

@@ -47,7 +47,9 @@ def reading_of(
     check_query(question)
     if schema.known and not schema.indices:  # a pattern that no index has: the search finds nothing
         return Reading(list(field or DEFAULT_FIELDS), source=True)
-    recorded = None if field else short_form_defaults(schema)
+    recorded = (
+        None if field else short_form_defaults(schema, vectors=first_stage != "bm25" and not vector_field)
+    )
     if recorded is not None:
         field, vector_field = recorded.field, vector_field or vector_default(recorded, first_stage)
     tree = retriever_for(

@@ -261,7 +261,8 @@ def _chosen(schema: IndexSchema, choices: dict[str, Any], context: Context) -> d
     """Return the arguments of ``retriever_for``, with what the indices record if no field is named."""
     if choices.get("field") is not None:
         return choices
-    defaults = _served(short_form_defaults(schema), context)
+    vectors = choices["first_stage"] != "bm25" and not choices["vector_field"]
+    defaults = _served(short_form_defaults(schema, vectors=vectors), context)
     if defaults is None:
         return choices
     return choices | {

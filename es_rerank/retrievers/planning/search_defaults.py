@@ -20,33 +20,40 @@ def lacks_field(tree: Any, runs: Collection[str]) -> bool:  # noqa: ANN401 any J
     )
 
 
-def agreed(schema: IndexSchema) -> SearchDefaults | None:
+def agreed(schema: IndexSchema, *, vectors: bool = False) -> SearchDefaults | None:
     """Return the defaults that the indices record, None if they record none or their mapping is not known.
 
-    Raises IndexMismatchError when two indices record others, or one records none.
+    ``vectors``: whether the vector field is read too. A tree names it itself. Raises IndexMismatchError when
+    two indices record others, or one records none.
     """
     if not schema.known or not schema.defaults:
         return None
     records = {name: schema.defaults.get(name) for name in sorted(schema.indices)}
     first, record = next(iter(records.items()))
     for name, other in records.items():
-        if other != record:
+        if _read(other, vectors=vectors) != _read(record, vectors=vectors):
             raise IndexMismatchError(
                 f"the search names no [field], and the indices record different defaults: [{first}] "
-                f"{_told(record)}, [{name}] {_told(other)}; name [field], and [inference_id] if you need it",
+                f"{_told(record, vectors=vectors)}, [{name}] {_told(other, vectors=vectors)}; name [field], "
+                "and [inference_id] if you need it",
                 index=schema.index,
             )
     return record
 
 
-def short_form_defaults(schema: IndexSchema) -> SearchDefaults | None:
+def _read(record: SearchDefaults | None, *, vectors: bool) -> SearchDefaults | None:
+    return record if vectors or record is None else record._replace(vector_field=None)
+
+
+def short_form_defaults(schema: IndexSchema, *, vectors: bool) -> SearchDefaults | None:
     """Return the defaults for a short form, which finds out by itself what indices without a record have.
 
-    Raises IndexMismatchError when two indices record others.
+    ``vectors``: whether it reads the vector field that is recorded. Raises IndexMismatchError when two
+    indices record others.
     """
     if schema.known and schema.indices - schema.defaults.keys():
         return None
-    return agreed(schema)
+    return agreed(schema, vectors=vectors)
 
 
 def vector_default(defaults: SearchDefaults, first_stage: FirstStage) -> str | None:
@@ -54,10 +61,13 @@ def vector_default(defaults: SearchDefaults, first_stage: FirstStage) -> str | N
     return None if first_stage == "bm25" else defaults.vector_field
 
 
-def _told(record: SearchDefaults | None) -> str:
+def _told(record: SearchDefaults | None, *, vectors: bool) -> str:
     if record is None:
         return "none"
-    return ", ".join([*record.field, *([f"reranker {record.inference_id}"] if record.inference_id else [])])
+    told = list(record.field)
+    if vectors:
+        told.append(f"vectors of {record.vector_field}" if record.vector_field else "no vectors")
+    return ", ".join([*told, *([f"reranker {record.inference_id}"] if record.inference_id else [])])
 
 
 def filled(tree: Any, defaults: SearchDefaults, runs: Collection[str]) -> Any:  # noqa: ANN401 any JSON value may arrive
