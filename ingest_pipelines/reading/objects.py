@@ -12,8 +12,10 @@ from es_rerank.collection import Document, as_document
 from es_rerank.errors import SourceError
 
 from ..rejects import Reject
+from .fields import Fields, plan_of
+from .files import FoundFile
 from .plain_values import NoMetadataError, plain_metadata
-from .records import record_id
+from .records import planned_document, record_id
 
 _MOST_SHOWN = 1000
 """Most characters that a reject shows of an object of another kind."""
@@ -39,7 +41,8 @@ def documents_of(items: Iterable[Any]) -> Iterator[Document | Reject]:
 
     Raises SourceError for one document where many are expected.
     """
-    if isinstance(items, str | bytes | Mapping | Document | Reject) or not isinstance(items, Iterable):
+    many = isinstance(items, Iterable) or hasattr(items, "__getitem__")  # as a Dataset of torch
+    if isinstance(items, str | bytes | Mapping | Document | Reject) or not many:
         raise SourceError(
             f"an iterable of documents is expected, such as a list, found one {type(items).__name__}"
         )
@@ -63,12 +66,27 @@ def _of_mapping(item: Mapping[Any, Any]) -> Document:
     for name in ("text", "title", "_id", "id"):
         _check_plain(name, item.get(name))
     record = plain_metadata(item)
+    if "text" not in record:
+        return _of_other_names(item, record)
     if record_id(record) is None:
         record["_id"] = _content_id(record)
     try:
         return as_document(record, _NOWHERE, 0)
     except SourceError as error:
         raise SourceError(error.message.removeprefix(f"{_NOWHERE}, line 0: ")) from error
+
+
+def _of_other_names(item: Mapping[Any, Any], record: dict[str, Any]) -> Document:
+    """Return the document of a dict whose text is named otherwise, as it is of such a line of JSON."""
+    plan = plan_of(record, Fields())
+    if isinstance(plan, str):
+        raise SourceError(f'it is no document: {plan.partition("; name it by")[0]}; name it "text"')
+    for name, role in ((plan.text[0], "text"), (plan.title, "title"), (plan.id, "id")):
+        _check_plain(role, item.get(name))
+    try:
+        return planned_document(record, plan, FoundFile(_NOWHERE, ""), None)
+    except SourceError as error:
+        raise SourceError(error.message.removeprefix("standard input: ")) from error
 
 
 def _check_plain(name: str, value: Any) -> None:  # noqa: ANN401 any object

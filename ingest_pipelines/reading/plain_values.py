@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time
 from enum import Enum
 from typing import Any
@@ -16,6 +18,7 @@ MOST_VALUES = 100_000
 """Most values of one document's metadata. A few lines of YAML with aliases can stand for billions."""
 
 _DEEPEST = 200
+_NO_LIST = (str, bytes, bytearray, memoryview, io.IOBase)
 _MOST_BITS = 3322
 """Bits of 10^1000. Python itself does not write whole numbers of more than 4,300 digits."""
 
@@ -53,8 +56,8 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:  # noqa: ANN401 any 
         raise NoMetadataError(f"its metadata are nested deeper than {_DEEPEST} levels")
     if isinstance(value, Mapping):
         return {_key(key): _plain(inner, left, depth - 1) for key, inner in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        members: Iterable[Any] = sorted(value, key=str) if isinstance(value, set | frozenset) else value
+    if isinstance(value, Sequence | AbstractSet | Iterator) and not isinstance(value, _NO_LIST):
+        members: Iterable[Any] = sorted(value, key=str) if isinstance(value, AbstractSet) else value
         return [_plain(inner, left, depth - 1) for inner in members]
     return _scalar(value, left, depth)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -123,7 +124,7 @@ def test_values_of_metadata_become_values_of_json() -> None:
         (SimpleNamespace(text="text"), "SimpleNamespace"),
         (SimpleNamespace(text="text", metadata=[1]), "SimpleNamespace"),
         (SimpleNamespace(text=" ", metadata={}, id_="n"), "are empty"),
-        ({"title": "no text"}, '"text" must be a string'),
+        ({"title": "no text"}, 'none of them is the text; name it "text"'),
         ({"_id": "", "text": "text"}, '"_id" must be'),
         ({"text": "text", "metadata": "x"}, '"metadata" must be an object'),
         ({"_id": "a", "text": "text", "loop": LOOP}, "nested deeper"),
@@ -244,3 +245,33 @@ def test_a_text_or_an_id_of_another_type_is_a_reject(item: Any) -> None:
 def test_an_id_that_is_null_gives_way_to_the_other() -> None:
     (found,) = documents_of([{"_id": None, "id": "a1", "text": "x"}])
     assert found == Document("a1", "", "x", {})
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ({"ID": 7, "content": "x", "Name": "T", "n": 1}, Document("7", "T", "x", {"n": 1})),
+        ({"id": "k", "text": "x", "n": deque([1, range(2)])}, Document("k", "", "x", {"n": [1, [0, 1]]})),
+        ({"id": "k", "text": "x", "n": (each for each in "ab")}, Document("k", "", "x", {"n": ["a", "b"]})),
+        ({"id": "k", "content": "x", "body": "y"}, "both content and body may be the text"),
+        ({"id": "k", "n": 1}, 'its fields are id, n; none of them is the text; name it "text"'),
+        ({"id": "k", "content": b"x"}, '"text" must be a text, found bytes'),
+        ({"id": "k", "content": " "}, "its text and its title are empty"),
+    ],
+)
+def test_a_dict_is_read_as_a_line_of_json(item: Any, expected: Document | str) -> None:
+    (found,) = documents_of([item])
+    if isinstance(expected, str):
+        assert isinstance(found, Reject)
+        assert expected in found.reason
+        assert "standard input" not in found.reason
+    else:
+        assert found == expected
+
+
+def test_what_has_only_items_by_number_is_many_documents() -> None:
+    class Dataset:
+        def __getitem__(self, number: int) -> dict[str, str]:
+            return [{"id": "a", "text": "x"}, {"id": "b", "text": "y"}][number]
+
+    assert [found.id for found in documents_of(Dataset())] == ["a", "b"]  # type: ignore[arg-type]
