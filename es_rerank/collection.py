@@ -129,7 +129,8 @@ def as_document(record: dict[str, Any], path: Path, line: int) -> Document:
     """Return the document that a corpus record describes. ``path`` and ``line`` are for the error message.
 
     The id is the value of ``_id`` or ``id``: a non-empty string or a whole number. Raises SourceError when
-    the id is missing, ``title`` or ``text`` is not a string, or ``metadata`` is not an object.
+    the id is missing, ``title`` or ``text`` is not a string, or ``metadata`` is not an object. A list of
+    strings as ``text`` is joined by blank lines. A field that stands in ``metadata`` too has the value there.
     """
     other_fields = dict(record)
     identifier = other_fields.pop("_id", None)
@@ -142,6 +143,8 @@ def as_document(record: dict[str, Any], path: Path, line: int) -> Document:
             line=line,
         )
     title, text = other_fields.pop("title", None) or "", other_fields.pop("text", None)
+    if isinstance(text, list) and text and all(isinstance(part, str) for part in text):
+        text = "\n\n".join(part for part in text if part.strip())
     if not isinstance(text, str) or not isinstance(title, str):
         raise SourceError(
             f'{path}, line {line}: "text" must be a string, and so must "title" when it is given',

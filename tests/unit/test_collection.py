@@ -7,6 +7,7 @@ import pytest
 
 from es_rerank.collection import (
     Document,
+    as_document,
     find_file,
     is_collection,
     read_corpus,
@@ -103,6 +104,11 @@ def test_a_record_that_is_no_document_is_named(tmp_path: Path, record: str, reas
     with pytest.raises(SourceError, match=reason) as caught:
         list(read_corpus(tmp_path))
     assert caught.value.line == 1
+
+
+def test_a_text_may_be_a_list_of_texts() -> None:
+    record = {"id": 1, "text": ["one", " ", "two"], "a": 1, "b": 2, "metadata": {"a": 3}}
+    assert as_document(record, Path("f"), 1) == Document("1", "", "one\n\ntwo", {"a": 3, "b": 2})
 
 
 def test_what_is_not_gzip_is_named(tmp_path: Path) -> None:
