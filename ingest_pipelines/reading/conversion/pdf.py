@@ -16,6 +16,7 @@ from pdfplumber.table import Table
 
 from .cleaning import clean, joined_cjk_lines, joined_words, markdown_table, only_meant, own_title
 from .converted import MOST_CHARACTERS, Converted, OnPage, UnreadableError
+from .paragraphs import LineDistances
 
 _MOST_EDGES = 5_000
 """A page with more lines is a drawing or a map. The time for finding tables grows with the square."""
@@ -33,6 +34,7 @@ def convert_pdf(stream: BinaryIO, on_page: OnPage) -> Converted:
     except Exception as error:  # pdfminer raises errors of many kinds
         raise UnreadableError(_why(error)) from error
     texts: list[str] = []
+    distances = LineDistances()
     size = 0
     blank: list[int] = []
     try:
@@ -42,7 +44,7 @@ def convert_pdf(stream: BinaryIO, on_page: OnPage) -> Converted:
     for number, page in enumerate(pages, 1):
         on_page(number)
         try:
-            text = _page_text(page)
+            text = _page_text(page, distances)
         except (MemoryError, RecursionError):
             raise
         except Exception as error:
@@ -73,19 +75,27 @@ def convert_pdf(stream: BinaryIO, on_page: OnPage) -> Converted:
     return Converted(text, own_title(title), metadata, notes)
 
 
-def _page_text(page: Page) -> str:
+def _page_text(page: Page, distances: LineDistances) -> str:
     """Return the text boxes of a page in the order that pdfminer reads them, with tables in their places."""
     tables = _tables(page)
     written: set[int] = set()
     parts: list[str] = []
-    for box in _boxes(page.layout):
+    boxes = list(_boxes(page.layout))
+    distances.add(boxes)
+    above = None
+    for box in boxes:
         middle = ((box.x0 + box.x1) / 2, float(page.height) - (box.y0 + box.y1) / 2)
         inside = next((at for at, (table, _) in enumerate(tables) if _holds(table, *middle)), None)
         if inside is None:
-            parts.append(box.get_text().strip())
+            text = box.get_text().strip()
+            if above is not None and distances.go_on(above, box):
+                parts[-1] += f"\n{text}"
+            else:
+                parts.append(text)
         elif inside not in written:
             written.add(inside)
             parts.append(tables[inside][1])
+        above = box if inside is None else None
     parts += [text for at, (_, text) in enumerate(tables) if at not in written]
     return "\n\n".join(part for part in parts if part)
 
