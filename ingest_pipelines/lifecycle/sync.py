@@ -124,8 +124,10 @@ class Sync:
             )
         if not agreed and 2 * left > self._held:
             return (
-                f"the sources hold {self._held - left} of the {self._held} documents that the index held "
-                f"before, and {left} would go; if that is right, repeat the run with --yes"
+                f"of the {self._held} documents that the index held before, the sources hold "
+                f"{self._held - left} under their ids, and {left} would go; the id of a file is its path "
+                "within the source, so name the same folders as before; if all is right, repeat the run with "
+                "--yes. What this run read is indexed"
             )
         return None
 

@@ -84,7 +84,7 @@ STAYS: list[tuple[list[Item], bool, str]] = [
     ([*ALL[:3], file("rows.csv")], True, UNKNOWN),
     ([*ALL[:3], file("rows.JSONL.gz")], True, UNKNOWN),
     ([*ALL[:3], file("folder")], True, UNKNOWN),
-    (ALL[:2], False, "hold 2 of the 6 .* and 4 would go; .* --yes"),
+    (ALL[:2], False, "of the 6 documents .* hold 2 under their ids, and 4 would go; .* its path .* --yes"),
     ([], True, "hold no document"),
 ]
 GOES: list[tuple[list[Item], bool, str]] = [
@@ -144,7 +144,7 @@ def test_the_command_counts_what_it_removes_and_refuses_rejects(
         assert why in str(ingest("docs", *more).exception)
     (folder / "rows.jsonl").unlink()
     refused = ingest("docs/2.txt", "--sync")
-    assert "and 3 would go; if that is right, repeat the run with --yes" in str(refused.exception)
+    assert "and 3 would go; the id of a file is its path within the source" in str(refused.exception)
     assert "removed" not in json.loads(ingest("docs/2.txt", "--json").stdout)
     assert ingest("docs/2.txt", "--sync", "--yes").exit_code == 0
     assert everything(es, index) == {"2.txt"}
