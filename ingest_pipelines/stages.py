@@ -12,12 +12,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from elasticsearch import ApiError, Elasticsearch
 
-from es_rerank.collection import Document
+from es_rerank.collection import Document, DocumentFormat
 from es_rerank.errors import ModelError, OverloadError, RemoteModelError
 from es_rerank.models import Embedder, HostedEmbedder
 from es_rerank.text.chunking import Chunker
@@ -27,7 +27,7 @@ from es_rerank.types import FloatArray
 from .bulk import TOO_LARGE
 from .mapping import METADATA, UNINDEXED, IndexRecipe, content_hash
 from .metadata import split_blank_keys
-from .patience import Patience
+from .patience import Patience, listed
 from .reading.files import MOST_CHARACTERS
 from .rejects import Reject, rejected
 from .vectors import EncodeVector
@@ -167,6 +167,8 @@ def _fault(document: Document) -> Reject | None:
     for name, kind in _KINDS:
         if not isinstance(value := getattr(document, name), kind):
             return rejected(document, f'its "{name}" must be a {kind.__name__}, found {type(value).__name__}')
+    if document.format not in get_args(DocumentFormat):
+        return rejected(document, f'its "format" must be text or markdown, found {document.format!r:.100}')
     try:
         size = len(document.id.encode())
     except UnicodeEncodeError as error:
@@ -232,7 +234,9 @@ def _stored(
         return {}
     wanted = ["content_hash", "@timestamp"]
     try:
-        answer = patience.whole(lambda: client.mget(index=index, ids=ids, source_includes=wanted))
+        answer = patience.whole(
+            lambda: listed(client.mget(index=index, ids=ids, source_includes=wanted), "docs", len(ids))
+        )
     except ApiError as error:
         if error.status_code != TOO_LARGE or len(ids) == 1:
             raise

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..addresses import masked
 from ..collection import Document
-from ..errors import SettingsError
+from ..errors import SettingsError, UnreachableError
 from .output import stderr
 
 if TYPE_CHECKING:
@@ -161,7 +162,15 @@ def _source_client(given: FromIndex, client: Elasticsearch, settings: Settings) 
         "elasticsearch_api_key": settings.from_api_key,
         "elasticsearch_ca_certs": settings.from_ca_certs or settings.elasticsearch_ca_certs,
     }
-    with connect(given.url, settings.model_copy(update=own), request_timeout_s=BULK_TIMEOUT_S) as source:
+    try:
+        source = connect(given.url, settings.model_copy(update=own), request_timeout_s=BULK_TIMEOUT_S)
+    except UnreachableError as error:
+        raise UnreachableError(
+            f"no Elasticsearch that can be used answers at {masked(given.url)}; check --from-url and its "
+            "certificate (ES_RERANK_FROM_CA_CERTS)",
+            url=masked(given.url),
+        ) from error
+    with source:
         yield source
 
 

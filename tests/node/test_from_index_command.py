@@ -12,8 +12,8 @@ from elasticsearch import Elasticsearch
 from ingests import everything, source_of
 from tiny_models import reseal, tiny_bi_encoder
 
-from es_rerank.cli.from_index import from_index_of, index_source
-from es_rerank.errors import SettingsError
+from es_rerank.cli.from_index import FromIndex, from_index_of, index_source
+from es_rerank.errors import SettingsError, UnreachableError
 from es_rerank.node import Node
 from es_rerank.settings import read_settings
 from ingest_pipelines import Fields
@@ -35,6 +35,16 @@ def test_options_that_contradict_each_other(
 ) -> None:
     with pytest.raises(SettingsError, match=message):
         from_index_of(name, url, query, Fields(), sources)
+
+
+def test_another_elasticsearch_that_does_not_answer_is_named_as_such(es: Elasticsearch, index: str) -> None:
+    given = FromIndex(index, "http://user:secret@127.0.0.1:1", None, Fields())
+    with (
+        pytest.raises(UnreachableError, match=r"127\.0\.0\.1:1; check --from-url") as caught,
+        index_source(given, index, es, read_settings(), rebuild=False, embedder="e"),
+    ):
+        pass
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
