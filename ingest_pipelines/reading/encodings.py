@@ -62,7 +62,7 @@ def encoding_of(file: FoundFile) -> str:
             return marked
         while begin:
             if b"\0" in begin:
-                raise file.fault("it is no text, but binary")
+                raise file.fault("it is no text, but binary; if it is UTF-16 or UTF-32, name its --encoding")
             if valid:
                 try:
                     decoder.decode(begin)
