@@ -90,7 +90,7 @@ def plan_of(names: Iterable[str], fields: Fields, *, guess: bool = False) -> Pla
     identifier = fields.id or next((name for name in _IDS if name in known), None)
     if guess:
         for role, candidates in (("title", _TITLES), ("id", _IDS)):
-            found = [name for name in _named(known, candidates) if name not in text]
+            found = _first([name for name in _named(known, candidates) if name not in text], candidates)
             if len(found) == 1 and (title if role == "title" else identifier) is None:
                 guessed.append(found[0])
                 title, identifier = (found[0], identifier) if role == "title" else (title, found[0])
@@ -103,6 +103,12 @@ _SHOWN, _LONGEST = 30, 100
 
 def _named(names: list[str], wanted: tuple[str, ...]) -> list[str]:
     return [name for name in names if name.strip().casefold() in wanted]
+
+
+def _first(found: list[str], wanted: tuple[str, ...]) -> list[str]:
+    """Return those of the names that are the first of ``wanted`` that any of them is."""
+    best = min((wanted.index(name.strip().casefold()) for name in found), default=0)
+    return [name for name in found if name.strip().casefold() == wanted[best]]
 
 
 def value_at(record: dict[str, Any], name: str) -> Any:  # noqa: ANN401 any JSON value

@@ -32,6 +32,7 @@ ALL: dict[str, Any] = {"_id": "1", "title": "T", "text": "x", "year": 2024, "met
         ({"id": 1, "content": "x", "headline": "T"}, Fields(), "T", "x", {}),
         ({"id": 1, "Body ": "x", "Name": "T", "n": 1}, Fields(), "T", "x", {"n": 1}),
         ({"ID": 1, "标题": "T", "正文": "x"}, Fields(), "T", "x", {}),
+        ({"ID": 1, "Title": "T", "Body": "x", "Name": "N"}, Fields(), "T", "x", {"Name": "N"}),
         ({"id": 1, "text": "x", "name": "T", "body": "y"}, Fields(), "", "x", {"name": "T", "body": "y"}),
         ({"id": 1, "content": "x", "name": "T", "title": None}, Fields(), "", "x", {"name": "T"}),
         ({"id": 1, "a": {"b": "x", "c": 2}}, Fields(text=("a.b",)), "", "x", {"a": {"c": 2}}),
