@@ -198,7 +198,7 @@ def test_the_command_does_not_end_well_when_documents_failed(node: Node, index: 
 @pytest.mark.parametrize(
     ("item", "said"),
     [
-        ({"_id": "q", "year": 1}, r"document 'q' was not indexed: .*\"text\" must be a string"),
+        ({"_id": "q", "year": 1}, r"document 'q' was not indexed: .*none of them is the text"),
         (None, "the document was not indexed: an object of type builtins.NoneType is no document"),
         ([Document("l", "", "x", {})], "the document was not indexed: an object of type builtins.list"),
         (Document("", "", "x", {}), "document '' was not indexed: its id has 0 bytes"),
