@@ -10,7 +10,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from .. import node
 from ..errors import IngestError, IngestStoppedError
 from ..text.chunking import OVERLAP_TOKENS, PASSAGE_TOKENS, Chunker
 from .dry_run import (
@@ -150,6 +149,7 @@ def ingest(
     from ingest_pipelines import Fields, Ingest, read_sources
     from ingest_pipelines.reading.meter import Meter
 
+    from .. import node
     from ..models.load import embedder_of
     from ..settings import read_settings
     from .connection import BULK_TIMEOUT_S, connect
@@ -270,6 +270,12 @@ def _show(report: IngestReport, first_reject: str | None, *, as_json: bool) -> N
         raise IngestError(not_removed)
 
 
+_EMBEDDERS = {
+    "Han": "; for Chinese: multilingual-e5-small-zh-en (bundles/zh-en, see the README's section Models)"
+}
+"""What reads a script, by its name in ``text.scripts``."""
+
+
 def _notes(report: IngestReport) -> list[str]:
     """Return what was stored but not indexed as it stands, a line for each."""
     notes = [str(unfit) for unfit in report.unfit]
@@ -285,6 +291,7 @@ def _notes(report: IngestReport) -> list[str]:
     notes += [
         f"{count} documents are in {script} script, on which the embedder was not trained; kNN hardly finds "
         "them: choose an embedder that reads it (--embedder), and index with --rebuild"
+        + _EMBEDDERS.get(script, "; the README's section Models lists some")
         for script, count in report.other_scripts.most_common()
     ]
     return notes

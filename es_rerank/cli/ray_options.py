@@ -12,7 +12,6 @@ import typer
 from ..errors import SettingsError
 from ..models import LoadedEmbedder
 from ..settings import Settings, read_settings
-from .connection import BULK_TIMEOUT_S, with_port
 from .source_options import tell
 
 if TYPE_CHECKING:
@@ -94,6 +93,8 @@ def ray_ingest(
     """Return the ingest on a Ray cluster. ``url``: the address of the Elasticsearch of ``client``."""
     from ingest_pipelines.ray_runner.connection import Connection, Hidden
     from ingest_pipelines.ray_runner.run import RayIngest
+
+    from .connection import BULK_TIMEOUT_S, with_port
 
     certificates = settings.elasticsearch_ca_certs
     connection = Connection(
