@@ -141,6 +141,7 @@ def ask(
     if chat is None and as_json:
         print_json(report)
     elif chat is None:
+        _show_places(prompt)
         print_text(prompt.text + "\n")
     else:
         _answer(chat, prompt, report if as_json else None)
@@ -222,6 +223,15 @@ def _say_what_was_left_out(prompt: Prompt) -> None:
     if any(numbered.cut for numbered in prompt.passages):
         notes.append("the best passage is cut to fit")
     stderr.print("; ".join(notes), style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_places(prompt: Prompt) -> None:
+    """Say on stderr which document each number is: the prompt does not, as a model needs no ids."""
+    for numbered in prompt.passages:
+        passage = numbered.passage
+        place = f", characters {passage.start}-{passage.end}" if passage.end else ""
+        said = f"[{numbered.number}] {' '.join(passage.id.split())}{place}"
+        stderr.print(said, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _report(question: str, prompt: Prompt, order: Order, account: dict[str, Any]) -> dict[str, Any]:

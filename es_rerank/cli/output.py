@@ -170,10 +170,14 @@ def leave_quietly() -> NoReturn:
 
 
 def warn_if_incomplete(block: Mapping[str, Any]) -> None:
-    """Say on stderr that an answer is not whole. ``block`` is its ``rerank`` block."""
+    """Say on stderr that an answer is not whole, and what is to be known about its scores.
+
+    ``block`` is its ``rerank`` block.
+    """
     what = _INCOMPLETE.get(block["status"])
-    if what is not None:
-        said = f"warning: {what}: {block.get('reason')}"
+    notes = [] if what is None else [f"{what}: {block.get('reason')}"]
+    for note in [*notes, *block.get("warnings", ())]:
+        said = f"warning: {note}"
         stderr.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 

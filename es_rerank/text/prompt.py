@@ -201,8 +201,13 @@ class _Frame:
 
 
 def quoted(passage: RankedPassage) -> str:
-    """Return a passage below its context and its heading, with each line marked as quoted."""
-    text = "\n".join(part for part in (passage.context, passage.heading, passage.text) if part)
+    """Return a passage below its context and its heading, with each line marked as quoted.
+
+    A heading that says what the context or the first line of the passage says is left out.
+    """
+    begins_with = passage.text.partition("\n")[0].strip("# \t")
+    heading = "" if passage.heading in (passage.context, begins_with) else passage.heading
+    text = "\n".join(part for part in (passage.context, heading, passage.text) if part)
     return "\n".join(f"> {line}" if line else ">" for line in text.splitlines())
 
 

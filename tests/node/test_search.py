@@ -398,7 +398,7 @@ def test_another_embedder_than_the_index_records_is_refused(
     other = RerankClient(es, reranker=WordOverlapReranker(), embedder=HashEmbedder(32))
     with pytest.raises(
         IndexMismatchError,
-        match=r"holds vectors of \[hash-64\], the query would be embedded with \[hash-32\]",
+        match=r"vectors of \[hash-64\], the query would be embedded with \[hash-32\]; .*--embedder hash-64, ",
     ):
         other.rerank(QUESTION, index=index)
 

@@ -24,7 +24,7 @@ from es_rerank.settings import BUNDLED_EMBEDDER
 from es_rerank.testing import WordOverlapReranker
 from es_rerank.text.citations import read_citations
 from es_rerank.text.pairs import open_tokenizer
-from es_rerank.text.prompt import INSTRUCTIONS, Prompt, assemble_prompt, token_count
+from es_rerank.text.prompt import INSTRUCTIONS, Prompt, assemble_prompt, quoted, token_count
 from es_rerank.text.selection import NumberedPassage, RankedPassage
 
 QUESTION = "who signed the treaty"
@@ -195,6 +195,19 @@ def test_half_a_surrogate_pair_is_no_obstacle() -> None:
     )
     assert prompt.text.encode()
     assert prompt.passages[0].passage == of("the king � signed", start=3)
+
+
+@pytest.mark.parametrize(
+    ("heading", "text", "shown"),
+    [
+        ("Training", "# Training\nWe train.", ["> Training", "> # Training", "> We train."]),
+        ("Setup", "## Setup\nDo it.", ["> Training", "> ## Setup", "> Do it."]),
+        ("Setup > Linux", "## Linux", ["> Training", "> Setup > Linux", "> ## Linux"]),
+        ("Setup", "Do it.", ["> Training", "> Setup", "> Do it."]),
+    ],
+)
+def test_no_heading_is_quoted_twice_in_a_row(heading: str, text: str, shown: list[str]) -> None:
+    assert quoted(RankedPassage("i", "1", text, context="Training", heading=heading)).split("\n") == shown
 
 
 def test_the_chat_holds_the_same_as_the_text() -> None:

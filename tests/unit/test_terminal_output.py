@@ -9,7 +9,7 @@ from rich.table import Table
 
 from es_rerank.cli.index_check import _table
 from es_rerank.cli.index_list import shown
-from es_rerank.cli.output import leave, print_table, progress, stderr
+from es_rerank.cli.output import leave, print_table, progress, stderr, warn_if_incomplete
 from es_rerank.cli.search import _show
 from es_rerank.errors import IndexMismatchError
 from ingest_pipelines.checking.check import IndexCheck
@@ -56,3 +56,8 @@ def test_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None
 def test_ids_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     _hits()
     assert SHOWN[-30:-8] in capsys.readouterr().out
+
+
+def test_what_is_to_be_known_about_scores_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    warn_if_incomplete({"status": "reranked", "warnings": ["the model m was not trained on Han script"]})
+    assert capsys.readouterr().err == "warning: the model m was not trained on Han script\n"

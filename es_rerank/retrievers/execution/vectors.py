@@ -23,9 +23,14 @@ def check_embedder(embedder: Embedder, name: str, schema: IndexSchema) -> None:
     """
     if schema.embedders and schema.embedders != {embedder.name}:
         recorded = ", ".join(sorted(schema.embedders))
+        remedy = (
+            f"choose that embedder: --embedder {recorded}, or ES_RERANK_EMBEDDER={recorded}"
+            if len(schema.embedders) == 1
+            else "these indices need different embedders: search them one by one"
+        )
         raise IndexMismatchError(
             f"index [{schema.index}] holds vectors of [{recorded}], the query would be embedded with "
-            f"[{embedder.name}]; choose that embedder",
+            f"[{embedder.name}]; {remedy}",
             index=schema.index,
         )
     dims = schema.dims.get(name, embedder.dims)
