@@ -71,7 +71,7 @@ def claims(es: Elasticsearch, index: str) -> list[str]:
 # --- two re-embeddings of one version
 
 
-@pytest.mark.parametrize("when", ["copied", "compared"])
+@pytest.mark.parametrize("when", [pytest.param("copied", marks=pytest.mark.long), "compared"])
 def test_one_that_another_has_taken_over_moves_nothing(es: Elasticsearch, index: str, when: str) -> None:
     version = an_ingest(es).run(index, DOCUMENTS).version
 
@@ -133,6 +133,7 @@ def test_a_run_that_ends_early_leaves_no_point_in_time(es: Elasticsearch, index:
     documents.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_a_block_that_is_set_after_the_way_back_stays(es: Elasticsearch, index: str) -> None:
     version = an_ingest(es).run(index, DOCUMENTS).version
     report, copy = reembed(es, index)
@@ -200,7 +201,10 @@ class Deletes(HashEmbedder):
         return super().embed(texts, purpose=purpose)
 
 
-@pytest.mark.parametrize("metadata", [{}, {"new": 1}], ids=["written", "mapped"])
+@pytest.mark.parametrize(
+    "metadata",
+    [pytest.param({}, id="written"), pytest.param({"new": 1}, id="mapped", marks=pytest.mark.long)],
+)
 def test_an_index_that_is_deleted_while_it_is_written_is_an_error(
     es: Elasticsearch, index: str, metadata: dict[str, int]
 ) -> None:
@@ -211,6 +215,7 @@ def test_an_index_that_is_deleted_while_it_is_written_is_an_error(
         ingest.run(index, [Document("last", "", "x", metadata)])
 
 
+@pytest.mark.long
 def test_an_index_that_is_deleted_before_the_look_up_is_an_error(es: Elasticsearch, index: str) -> None:
     def documents() -> Iterator[Document]:
         yield from DOCUMENTS
@@ -220,7 +225,7 @@ def test_an_index_that_is_deleted_before_the_look_up_is_an_error(es: Elasticsear
         an_ingest(es, batch=10).run(index, documents())
 
 
-@pytest.mark.parametrize("rebuild", [False, True])
+@pytest.mark.parametrize("rebuild", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_first_run_goes_on_in_the_index_that_another_has_made(
     es: Elasticsearch, index: str, monkeypatch: pytest.MonkeyPatch, *, rebuild: bool
 ) -> None:
@@ -239,6 +244,7 @@ def test_a_first_run_goes_on_in_the_index_that_another_has_made(
     assert source_of(es, index, "d1")["text"] == "text 1"
 
 
+@pytest.mark.long
 def test_of_two_rebuilds_each_has_its_version_and_the_later_says_so(
     es: Elasticsearch, index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
