@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import unicodedata
 import warnings
 import zlib
@@ -102,12 +103,16 @@ def _read(sources: Sequence[Path], like: FoundFile, not_this: Path | None) -> It
     )
     twice = FirstTwice()
     for source in sources:
-        left_out = LeftOut()
+        left_out, of_hub = LeftOut(), is_collection(source)  # its corpus may be a link
         for found in _found(source, left_out, not_this):
             file = like.at(found.path, found.name)
             file.meter.begin(found.path)
             if found.fault:
                 yield file.reject(found.fault)
+            elif found.path != source and not of_hub and _is_no_file(found.path):
+                yield file.reject(
+                    "it is a link, a pipe or a device, and was a file when the folder was listed"
+                )
             elif found.path == source and is_rejects_file(source.name):
                 yield from _rejects(file)
             else:
@@ -160,6 +165,13 @@ def _again(file: FoundFile) -> Iterator[Document | Reject]:
             yield from _items(inner)
     if note := str(left_out):
         file.tell(note)
+
+
+def _is_no_file(path: Path) -> bool:
+    try:
+        return not stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False  # opening it tells why it cannot be read
 
 
 def _found(source: Path, left_out: LeftOut, not_this: Path | None) -> Iterator[Found]:

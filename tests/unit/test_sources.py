@@ -95,6 +95,18 @@ def test_a_folder_is_walked_in_order_and_what_is_left_out_is_said(tmp_path: Path
     assert [path.name for path in source_files([folder])][:2] == ["c.txt", "with space.txt"]
 
 
+def test_a_file_that_becomes_a_link_or_a_pipe_is_not_followed(tmp_path: Path) -> None:
+    folder = put(tmp_path / "in", dict.fromkeys(("a.txt", "b.txt", "c.txt", "d.txt"), "x"))
+    secret = put(tmp_path / "out", {"secret.txt": "secret"}) / "secret.txt"
+    items = read_sources([folder])
+    first = next(items)
+    for name in ("b.txt", "c.txt"):
+        (folder / name).unlink()
+    (folder / "b.txt").symlink_to(secret)
+    os.mkfifo(folder / "c.txt")
+    assert [type(item) for item in (first, *items)] == [Document, Reject, Reject, Document]
+
+
 def test_without_a_listener_notes_are_warnings(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"left out: 1 files of kinds that are not read \(1 \.png\)"):
         list(read_sources([put(tmp_path, {"a.txt": "x", "b.png": ""})]))
