@@ -20,12 +20,18 @@ rebuild is seen whose node has just restarted, or that has just created its vers
 
 def removable(versions: Sequence[IndexVersion], *, keep: int | None = None) -> list[IndexVersion]:
     """Return the versions that may be removed: the orphans, and all but the ``keep`` latest earlier versions.
+    Those after the version in use go first: nobody has used one that a rebuild did not switch to.
 
     Without ``keep``, every earlier version stays. So do the earlier versions of a name that no version serves
     any more: they may be the only copy. What has an alias, is being built or is being read always
     stays, and so does what may be, for all that Elasticsearch tells.
     """
-    served = {version.name for version in versions if version.name in version.aliases}
+    served = {alias: version for version in versions for alias in version.aliases}
+
+    def unused_last(version: IndexVersion) -> tuple[bool, int]:
+        in_use, number = served[version.name], version.number or 0
+        return in_use.name == version.name and number > (in_use.number or 0), -number
+
     earlier: dict[str, list[IndexVersion]] = {}
     for version in versions:
         if version.state == "earlier" and version.number is not None and version.name in served:
@@ -33,7 +39,7 @@ def removable(versions: Sequence[IndexVersion], *, keep: int | None = None) -> l
     old = [
         version
         for group in earlier.values()
-        for version in sorted(group, key=lambda each: -(each.number or 0))[keep:]
+        for version in sorted(group, key=unused_last)[keep:]
         if keep is not None
     ]
     chosen = [version for version in versions if version.state == "orphan" or version in old]

@@ -121,6 +121,8 @@ def version(number: int, state: State = "earlier", **more: Any) -> IndexVersion:
         ([version(1), version(2), version(3, "in_use")], 0, [1, 2]),
         ([version(1), version(2), version(3, "in_use")], 1, [1]),
         ([version(1), version(2), version(3, "in_use")], 5, []),
+        ([version(1), version(2), version(3, "in_use"), version(4)], 1, [1, 4]),
+        ([version(1), version(2, "in_use", name="b", aliases=("a", "b"))], 0, [1]),
         ([version(1, watched=True), version(2, "in_use")], 0, []),
         ([version(1, watched=None), version(2, "in_use"), version(3, "orphan", watched=None)], 0, []),
         ([version(1), version(2)], 0, []),
