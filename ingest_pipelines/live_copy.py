@@ -147,8 +147,8 @@ class LiveCopy:
 
     def finish(self, report: IngestReport) -> None:
         """Delete from the new version what was deleted meanwhile. Raises IngestError when the versions
-        differ afterwards, when another run has replaced the index or re-embeds it too, and when somebody has
-        allowed writes meanwhile.
+        differ afterwards, when half of the documents failed, when another run has replaced the index or
+        re-embeds it too, and when somebody has allowed writes meanwhile.
         """
         self._check_in_use()
         self._check_claim()
@@ -159,6 +159,12 @@ class LiveCopy:
             raise IngestError(
                 f"{report.version} has {there} documents and {self.version} has {here}, so {self._name} "
                 "stays as it was; repeat the run",
+                failed=report.failed,
+            )
+        if report.failed and 2 * there <= here:
+            raise IngestError(
+                f"{report.failed} documents failed, and {report.version} would have {there} of {here}, so "
+                f"{self._name} stays as it was; {report.rejects} holds each of them with the reason",
                 failed=report.failed,
             )
         self._remember_claim(report.version)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ingest_pipelines.aliases import is_claim
 from ingest_pipelines.lifecycle.catalog import catalog
 from ingest_pipelines.live_copy import LiveCopy
 from ingest_pipelines.patience import Patience
+from ingest_pipelines.rejects import Reject, rejected
 
 AT_ONCE = Patience(max_retries=3, initial_backoff_s=0)
 DOCUMENTS = [Document(f"d{place}", "", f"text {place}", {"place": place}) for place in range(5)]
@@ -261,3 +262,28 @@ def test_of_two_rebuilds_each_has_its_version_and_the_later_says_so(
         an_ingest(es).run(index, DOCUMENTS, rebuild=True)
     assert set(es.indices.get_alias(name=index)) == {f"{index}-000002"}
     assert set(es.indices.get(index=f"{index}*")) == {f"{index}-000001", f"{index}-000002"}
+
+
+@pytest.mark.parametrize(("failing", "switched"), [(1, True), (2, False)])
+def test_an_index_is_not_replaced_by_half_of_it(
+    es: Elasticsearch, index: str, failing: int, switched: bool, tmp_path: Path
+) -> None:
+    an_ingest(es).run(index, DOCUMENTS[:4])
+    refused = pytest.raises(IngestError, match=r"would have 2 of 4, so .*rejects holds each")
+    with (
+        nullcontext() if switched else refused,
+        LiveCopy(es, index, embedder="hash-16", patience=AT_ONCE) as copy,
+    ):
+
+        def some_refused() -> Iterator[Document | Reject]:
+            for place, each in enumerate(copy.documents()):
+                yield rejected(each, "refused") if place < failing and isinstance(each, Document) else each
+
+        an_ingest(es, dims=16).run(
+            index,
+            some_refused(),
+            rebuild=True,
+            rejects=tmp_path / "rejects",
+            before_switch=copy.finish,
+        )
+    assert len(everything(es, index)) == (3 if switched else 4)
