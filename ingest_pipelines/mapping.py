@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -192,3 +193,26 @@ def content_hash(document: Document, recipe: IndexRecipe) -> str:
         parts.append(document.format)
     content = json.dumps(parts, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def hashed(document: Document, recipe: IndexRecipe) -> tuple[Document, str]:
+    """Return the document and its content hash.
+
+    A number that JSON does not have becomes its name: ``1e999`` of a JSON file is infinite in Python. Raises
+    as ``content_hash`` does.
+    """
+    try:
+        return document, content_hash(document, recipe)
+    except ValueError as error:
+        if not str(error).startswith("Out of range float"):
+            raise
+    document = document._replace(metadata=_finite(document.metadata))
+    return document, content_hash(document, recipe)
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 any JSON value
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -25,7 +25,7 @@ from es_rerank.text.documents import CutDocument, cut_document
 from es_rerank.types import FloatArray
 
 from .bulk import TOO_LARGE
-from .mapping import METADATA, UNINDEXED, IndexRecipe, content_hash
+from .mapping import METADATA, UNINDEXED, IndexRecipe, hashed
 from .metadata import split_blank_keys
 from .patience import Patience, listed
 from .reading.files import MOST_CHARACTERS
@@ -126,7 +126,7 @@ def _add(batch: IngestBatch, item: Document | Reject, recipe: IndexRecipe) -> No
     reject = item if isinstance(item, Reject) else _fault(item)
     if isinstance(item, Document) and reject is None:
         try:
-            fingerprint = content_hash(item, recipe)
+            item, fingerprint = hashed(item, recipe)
         except (TypeError, ValueError, RecursionError) as error:
             reject = rejected(item, f"its content cannot be written as JSON in UTF-8: {error}")
         else:

@@ -134,15 +134,23 @@ def _read_line(line: _Line, file: FoundFile, *, follow: bool) -> Document | Reje
             )
         record = said
         if isinstance(record, str):
-            record = parse_object(record.encode("utf-8", "replace"), file.shown, line.number)
-        if reject["file"] is None:  # a document that was read, but that Elasticsearch refused
-            document = usual_document(_without_format(record), file, line.number)
-            return document._replace(format=_format_of(record))
-        if isinstance(reject["file"], str) and kind_of(reject["file"]) in TABLES:
-            return document_of_row(record, file, line.number)
-        return document_of(record, file, line.number)
+            content = record.encode("utf-8", "replace")
+            record = parse_object(content, file.shown, line.number)
+            if is_reject(record):  # a line of a rejects file that was none, and is corrected
+                return _read_line(line._replace(content=content), file, follow=follow)
+        return _corrected(record, reject["file"], file, line.number)
     except SourceError as error:
         return record_reject(error, record, file)
+
+
+def _corrected(record: dict[str, Any], source: Any, file: FoundFile, line: int) -> Document:  # noqa: ANN401
+    """Return the document of a line of a rejects file. ``source``: the file that its record was read from."""
+    if source is None:  # a document that was read, but that Elasticsearch refused
+        document = usual_document(_without_format(record), file, line)
+        return document._replace(format=_format_of(record))
+    if isinstance(source, str) and kind_of(source) in TABLES:
+        return document_of_row(record, file, line)
+    return document_of(record, file, line)
 
 
 def _without_format(record: dict[str, Any]) -> dict[str, Any]:

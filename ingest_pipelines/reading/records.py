@@ -13,6 +13,9 @@ from ..rejects import Reject
 from .fields import Fields, Plan, plan_of, value_at, without
 from .files import TABLES, FoundFile
 
+_CORPUS = ("corpus.jsonl", "corpus.jsonl.gz")
+"""Corpora in BEIR layout: the judgements count their empty documents too."""
+
 
 def document_of(record: dict[str, Any], file: FoundFile, line: int | None) -> Document:
     """Return the document of a JSON object.
@@ -22,9 +25,13 @@ def document_of(record: dict[str, Any], file: FoundFile, line: int | None) -> Do
     is no document.
     """
     if file.fields == Fields() and "text" in record:
-        return usual_document(record, file, line)
+        document = usual_document(record, file, line)
+        if not (document.text.strip() or document.title.strip() or file.path.name in _CORPUS):
+            raise file.fault("its text and its title are empty", line)
+        return document
     plan = plan_of(record, file.fields)
     if isinstance(plan, str):
+        _note_fields(record, file)
         raise file.fault(f"it is no document: {plan}. {RECORD_SHAPE}", line)
     if plan.guessed:
         file.tell(plan.told())
@@ -64,6 +71,7 @@ def planned_document(record: dict[str, Any], plan: Plan, file: FoundFile, line: 
 
     Raises SourceError for a record that is no document.
     """
+    _note_fields(record, file)
     if takes_other_id(record, plan, file.fields):
         record, plan = without(record, "_id"), plan._replace(id="id")
     values = [(name, value_at(record, name)) for name in plan.text]
@@ -75,14 +83,18 @@ def planned_document(record: dict[str, Any], plan: Plan, file: FoundFile, line: 
         raise file.fault(f"it has no field {' or '.join(plan.text)}; its fields are: {shown[:1000]}", line)
     if not (title.strip() or any(text.strip() for text in texts)):
         raise file.fault("its text and its title are empty", line)
-    file.notes.found.update(name for name, value in values if value is not None)
-    if title_value is not None and plan.title:
-        file.notes.found.add(plan.title)
     return Document(
         _identifier(record, plan, file, line),
         title,
         "\n\n".join(text for text in texts if text.strip()),
         _metadata(record, plan, file, line),
+    )
+
+
+def _note_fields(record: dict[str, Any], file: FoundFile) -> None:
+    """Note which of the fields that the caller named a record has, also if it is no document."""
+    file.notes.found.update(
+        name for name in file.fields.named() if value_at(record, name) not in (None, {}, [])
     )
 
 
@@ -111,7 +123,6 @@ def _identifier(record: dict[str, Any], plan: Plan, file: FoundFile, line: int |
         raise file.fault(
             f'"{plan.id}" must be a non-empty string or a whole number, found {repr(value)[:100]}', line
         )
-    file.notes.found.add(plan.id or "")
     return str(value)
 
 

@@ -153,3 +153,13 @@ def test_nothing_is_said_of_a_field_whose_only_value_is_empty() -> None:
     metadata = {"note": "", "many": ["", {"of": ""}], "n": 1}
     fields.learn([metadata])
     assert fields.unfit(metadata) == ([], [])
+
+
+def test_a_number_that_json_does_not_have_becomes_its_name() -> None:
+    documents = [
+        Document("1", "", "x", {"n": [1e999, {"m": float("nan")}], "k": 1.5}),
+        Document("1", "", "x", {"n": ["inf", {"m": "nan"}], "k": 1.5}),
+    ]
+    first, second = (next(ingest_batches([item], RECIPE, documents=9, characters=800)) for item in documents)
+    assert (first.rejects, first.documents["1"].metadata) == ([], documents[1].metadata)
+    assert first.hashes == second.hashes

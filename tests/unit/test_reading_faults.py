@@ -249,6 +249,18 @@ def test_a_rejects_file_is_read_beside_files_of_another_encoding(tmp_path: Path)
     assert (again.texts, [reject.id for reject in again.rejects]) == (["ö"], ["é"])
 
 
+def test_a_line_of_a_rejects_file_that_was_none_is_corrected_where_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "a.rejects.jsonl").write_text(
+        '{"id": "1", "reason": "", "file": null, "line": null, '
+        '"document": {"_id": "1", "text": "x", "n": Infinity}}'
+    )
+    found = given(tmp_path / "a.rejects.jsonl")
+    assert found.documents == []
+    second = rejects_file(found.rejects, tmp_path / "a.rejects-2.jsonl")
+    second.write_text(second.read_text().replace("Infinity", "5"))
+    assert [document[:4] for document in given(second).documents] == [("1", "", "x", {"n": 5})]
+
+
 @pytest.mark.parametrize("document", ["7", "[1]", "true", "[" * 900 + "]" * 900])
 def test_a_document_of_a_rejects_file_that_is_no_record_is_a_reject(tmp_path: Path, document: str) -> None:
     line = f'{{"id": "x", "reason": "", "file": null, "line": null, "document": {document}}}'

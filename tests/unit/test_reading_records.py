@@ -85,6 +85,24 @@ def test_a_field_that_no_record_has_is_told(tmp_path: Path) -> None:
     assert notes == [f"no record has the field {name}" for name in ("b", "t", "m")]
 
 
+@pytest.mark.parametrize(
+    "content", ["", '{"content": "x", "body": "y"}', '{"text": " ", "id": 1}', '{"text": 7}']
+)
+def test_a_field_of_records_that_are_no_documents_is_there(tmp_path: Path, content: str) -> None:
+    records = f'{{"k": "1", "a": {{"b": 1}}, "text": ""}}\n{content}'
+    found = read(put(tmp_path, {"a.jsonl": records}), fields=Fields(id="k", title="a"))
+    assert (found.documents, found.notes) == ([], [])
+
+
+@pytest.mark.parametrize("text", ["", " \\n"])
+def test_a_record_without_any_words_is_a_reject_unless_judgements_count_it(tmp_path: Path, text: str) -> None:
+    lines = f'{{"_id": "1", "title": "", "text": "{text}"}}\n{{"_id": "2", "title": "T", "text": ""}}\n'
+    found = read(put(tmp_path / "files", {"a.jsonl": lines}))
+    assert (found.ids, found.rejects[0].id) == (["2"], "1")
+    assert "its text and its title are empty" in found.rejects[0].reason
+    assert read(put(tmp_path / "beir", {"corpus.jsonl": lines})).ids == ["1", "2"]
+
+
 def test_the_shape_of_a_line_stands_in_the_help_in_errors_and_in_the_documentation(tmp_path: Path) -> None:
     (reject,) = read(put(tmp_path, {"a.jsonl": '{"id": 1}'})).rejects
     assert RECORD_SHAPE in reject.reason
