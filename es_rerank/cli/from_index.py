@@ -146,7 +146,12 @@ def read_only(given: FromIndex, client: Elasticsearch, settings: Settings) -> It
 def _documents(given: FromIndex, source: Elasticsearch) -> Iterator[Iterator[Any]]:
     from ingest_pipelines.reading.elasticsearch_index import index_documents
 
-    with index_documents(source, given.name, fields=given.fields, query=given.query) as documents:
+    def tell(note: str) -> None:
+        stderr.print(note, highlight=False, markup=False, soft_wrap=True)
+
+    with index_documents(
+        source, given.name, fields=given.fields, query=given.query, on_note=tell
+    ) as documents:
         yield documents
 
 

@@ -259,11 +259,13 @@ def _show(report: IngestReport, first_reject: str | None, *, as_json: bool) -> N
     if report.failed and report.not_removed is not None:
         stderr.print(not_removed, highlight=False, markup=False, soft_wrap=True)
     if report.failed:
+        run = ingest_of(report.index, str(report.rejects))
+        remedy = f"correct them there, or the files that it names, and run: {run}"
+        if first_reject and "name it by --text-field" in first_reject:
+            remedy = f"name the field of their text, and run: {run} --text-field FIELD"
         raise IngestError(
             f"{report.failed} of {_read(report)} documents were not indexed; {report.rejects} holds each of "
-            f"them with the reason; correct them there, or the files that it names, and run: "
-            f"{ingest_of(report.index, str(report.rejects))}"
-            + (f". The first: {first_reject}" if first_reject else ""),
+            f"them with the reason; {remedy}" + (f". The first: {first_reject}" if first_reject else ""),
             failed=report.failed,
         )
     if report.not_removed is not None:

@@ -57,7 +57,9 @@ class Rates:
             parts.append(f"{report.failed:,} failed")
         if report.removed:
             parts.append(f"{report.removed:,} removed")
-        if read is not None and now.read > before.read:
+        if read is not None and read >= 1:  # what is in the queue takes a time that is not known
+            parts.append("all is read")
+        elif read is not None and now.read > before.read:
             parts.append(f"{_spoken((1 - now.read) / (now.read - before.read) * took)} left")
         return ", ".join(parts)
 

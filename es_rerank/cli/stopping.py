@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -15,15 +16,21 @@ from ..addresses import masked_in
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Ctrl-C, the end of a service or container, and a terminal that is closed."""
 
+_ONE_S = 1.0
+"""Signals within so many seconds are one: ``timeout`` and ``uv run`` send theirs twice."""
+
 _CURSOR = "\x1b[?25h" if sys.platform != "win32" else ""
 """Shows the cursor, which a progress bar hides."""
 
 
 class Stopping:
-    """What a signal does. ``signal`` is the first one that came, None before that."""
+    """What a signal does. ``signal`` is the first one that came, None before that; ``came`` is its moment of
+    ``time.monotonic()``.
+    """
 
     def __init__(self, finishing: str, at_once: str) -> None:
         self.signal: int | None = None
+        self.came = 0.0
         self._stop: Callable[[], None] | None = None
         self._finishing, self._at_once = finishing, at_once
 
@@ -39,9 +46,11 @@ class Stopping:
     def arrived(self, number: int, _frame: FrameType | None = None) -> None:
         """Do what the signal of this number asks for."""
         if self.signal is not None:
+            if time.monotonic() < self.came + _ONE_S:
+                return
             _say(self._at_once)
             os._exit(128 + number)
-        self.signal = number
+        self.signal, self.came = number, time.monotonic()
         if self._stop is None:
             raise SystemExit(self.exit_code)
         _say(self._finishing)

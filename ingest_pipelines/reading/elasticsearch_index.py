@@ -20,11 +20,13 @@ from es_rerank.errors import SourceError
 from ..mapping import MANAGED_BY, METADATA, UNINDEXED
 from ..patience import Patience
 from ..rejects import Reject
-from .fields import Fields, value_at, without
+from .fields import Fields, title_named, value_at, without
 from .index_pages import Hit, IndexWalk, names_of, readable
+from .notes import OnNote
 
 _TEXT_NAMES = ("text", "content", "body")
 _TEXT_TYPES = frozenset({"text", "match_only_text", "semantic_text"})
+_TITLE_TYPES = _TEXT_TYPES | {"keyword", "constant_keyword", "wildcard"}
 _VECTOR_TYPES = frozenset({"dense_vector", "sparse_vector", "rank_vectors"})
 _CHUNKS = "_inference_fields"
 """Where Elasticsearch keeps the vectors of ``semantic_text``."""
@@ -66,18 +68,22 @@ def index_documents(
     fields: Fields | None = None,
     query: Mapping[str, Any] | None = None,
     patience: Patience | None = None,
+    on_note: OnNote | None = None,
 ) -> Iterator[Iterator[Document | Reject]]:
     """Give an iterator over the documents of an index, alias or data stream that match ``query``.
 
     They come from one point in time, which is open in the ``with`` block. ``_id`` is the id, unless
     ``fields`` names another. Without a chosen text field, it is ``text``, ``content`` or ``body``, or else
-    the only text field. A document without a text gives a Reject.
+    the only text field; if it is not ``text``, a title is found by its name too, as in JSON lines.
+    ``on_note`` gets a sentence that says which fields were found. A document without a text gives a Reject.
 
     Raises SourceError at once when there is no such index, when it may not be read, when it keeps no
     ``_source``, and when no text field can be chosen.
     """
     patience = patience or Patience()
     plan = index_plan(client, expression, fields or Fields(), patience)
+    if on_note and (found := _found(plan, fields or Fields())):
+        on_note(f"index {expression}: {found}")
     with IndexWalk(
         client,
         _read_by(client, expression, plan.indices, patience),
@@ -86,6 +92,17 @@ def index_documents(
         patience=patience,
     ) as walk:
         yield (document_of(hit, plan) for hit in walk.hits())
+
+
+def _found(plan: IndexPlan, given: Fields) -> str | None:
+    """Return which fields were found by their names, None if none was or they need no word."""
+    if len(plan.own) == len(plan.indices) or given.text or plan.fields.text == ("text",):
+        return None
+    title = "no field" if plan.fields.title is None else plan.fields.title
+    return (
+        f"reads {', '.join(plan.fields.text)} as text and {title} as title; --text-field and --title-field "
+        "name others"
+    )
 
 
 def _read_by(client: Elasticsearch, expression: str, indices: Sequence[str], patience: Patience) -> str:
@@ -228,6 +245,8 @@ def _chosen(
                     "documents from where they came from",
                     path=index,
                 )
+    if title is None and not fields.text and text != ("text",):
+        title = title_named(name for name, kind in types.items() if kind in _TITLE_TYPES and name not in text)
     return Fields(tuple(text), title, fields.id, fields.metadata)
 
 
@@ -312,7 +331,7 @@ def _chosen_of(hit: Hit, source: dict[str, Any], fields: Fields, *, empty: bool 
 
 def _reject(hit: Hit, reason: str) -> Reject:
     document = {"_id": hit["_id"], **(hit.get("_source") or {})}
-    return Reject(f"index {hit['_index']}: {reason}", document, hit["_id"])
+    return Reject(f"index {hit['_index']}, document {hit['_id']}: {reason}", document, hit["_id"])
 
 
 def _text_of(source: dict[str, Any], path: str) -> str | None:

@@ -105,6 +105,12 @@ def _named(names: list[str], wanted: tuple[str, ...]) -> list[str]:
     return [name for name in names if name.strip().casefold() in wanted]
 
 
+def title_named(names: Iterable[str]) -> str | None:
+    """Return the one field whose name says that it is the title, None if none or several do."""
+    found = _first(_named(list(names), _TITLES), _TITLES)
+    return found[0] if len(found) == 1 else None
+
+
 def _first(found: list[str], wanted: tuple[str, ...]) -> list[str]:
     """Return those of the names that are the first of ``wanted`` that any of them is."""
     best = min((wanted.index(name.strip().casefold()) for name in found), default=0)

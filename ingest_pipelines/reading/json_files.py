@@ -40,9 +40,12 @@ def read_json(file: FoundFile) -> Iterator[Document | Reject]:
         return
     empty = True
     with file.open() as stream, decoded(file, stream, encoding) as text:
-        for value in _values(JsonStream(text, file), listed.name):
+        for number, value in enumerate(_values(JsonStream(text, file), listed.name), 1):
             empty = False
-            yield _item(value, file)
+            item = _item(value, file)
+            if isinstance(item, Reject):  # a whole file may be one line
+                item = item._replace(reason=f"{item.reason} (record {number} of the file)")
+            yield item
     if empty:
         raise file.fault(f"it holds no records. {RECORD_SHAPE}")
 

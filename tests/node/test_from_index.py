@@ -183,11 +183,26 @@ def test_the_same_index_is_known_at_another_address(
         pass
 
 
+def test_a_title_is_found_by_its_name_as_in_json_lines_and_told(es: Elasticsearch, index: str) -> None:
+    made(
+        es, index, {"body": TEXT, "headline": TEXT, "year": {"type": "long"}}, body="x", headline="T", year=1
+    )
+    notes: list[str] = []
+    with index_documents(es, index, on_note=notes.append) as documents:
+        assert list(documents) == [Document("1", "T", "x", {"year": 1})]
+    assert notes == [
+        f"index {index}: reads body as text and headline as title; --text-field and --title-field name others"
+    ]
+    with index_documents(es, index, fields=Fields(text=("body",)), on_note=notes.append) as documents:
+        assert list(documents) == [Document("1", "", "x", {"headline": "T", "year": 1})]
+    assert len(notes) == 1
+
+
 def test_a_document_without_text_is_a_reject_and_others_go_on(es: Elasticsearch, index: str) -> None:
     made(es, index, {"text": TEXT, "by": {"type": "keyword"}}, by="me")
     es.index(index=index, id="2", document={"text": "words", "by": "you"}, refresh=True)
     reject, document = read(es, index)
-    assert reject == Reject(f"index {index}: it has no text", {"_id": "1", "by": "me"}, "1")
+    assert reject == Reject(f"index {index}, document 1: it has no text", {"_id": "1", "by": "me"}, "1")
     assert document == Document("2", "", "words", {"by": "you"})
     assert read(es, index, query={"term": {"by": "you"}}) == [document]
 

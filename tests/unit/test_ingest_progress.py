@@ -32,3 +32,7 @@ def test_nothing_is_said_of_time_when_nothing_was_read_lately() -> None:
     rates.line(report(10, 0))
     assert rates.line(report(11, 0)) == "0 documents, 0 passages/s, 11 s left"
     assert "left" not in rates.line(report(200, 0))
+
+
+def test_what_waits_after_the_reading_has_no_time_left() -> None:
+    assert Rates(lambda: 1.0).line(report(10, 20)) == "10 documents, 2 passages/s, all is read"

@@ -7,10 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from es_rerank.cli.ingest import _show
 from es_rerank.cli.stopping import ingest_of, stoppable
+from es_rerank.errors import IngestError
+from ingest_pipelines import IngestReport
 
 _CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
@@ -50,6 +54,9 @@ from es_rerank.cli.stopping import stoppable
 with stoppable("finishing", "ended at once") as stopping:
     stopping.by(lambda: print("first", flush=True))
     os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("one signal sent twice", flush=True)
+    stopping.came -= 2
     os.kill(os.getpid(), signal.SIGTERM)
     print("not reached")
 """
@@ -57,7 +64,7 @@ with stoppable("finishing", "ended at once") as stopping:
 
 def test_a_second_signal_ends_the_command_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     done = subprocess.run([sys.executable, "-c", SECOND], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (143, "first\n")
+    assert (done.returncode, done.stdout) == (143, "first\none signal sent twice\n")
     assert done.stderr.splitlines() == ["finishing", "ended at once"]
 
 
@@ -84,3 +91,21 @@ def test_the_command_for_the_rejects_reads_records_as_this_one(monkeypatch: pyte
         "--elasticsearch-url "
     )
     assert "secret" not in command
+
+
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        ("a.csv, line 2: its fields are a; none of them is the text; name it by --text-field", True),
+        ("a.csv, line 2: its text is empty", False),
+    ],
+)
+def test_the_error_of_a_missing_text_field_gives_the_command_that_helps(
+    monkeypatch: pytest.MonkeyPatch, reason: str, remedy: bool
+) -> None:
+    monkeypatch.setattr("sys.argv", ["es-rerank", "ingest", "o", "a.csv"])
+    report = IngestReport("o", "o-000001", failed=1, rejects=Path("o.rejects.jsonl"))
+    with pytest.raises(IngestError) as refused:
+        _show(report, reason, as_json=True)
+    assert ("run: es-rerank ingest o o.rejects.jsonl --text-field FIELD" in str(refused.value)) == remedy
+    assert ("correct them there" in str(refused.value)) != remedy
