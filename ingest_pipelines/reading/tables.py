@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -28,6 +28,8 @@ _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
 _MOST_ROW = 2 * MOST_CHARACTERS
 """Most characters of a row: the longest text, and as many of other values."""
 
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
 _LINE = 1 << 20
 """Most characters of a header line that are searched for the delimiter."""
 
@@ -38,13 +40,54 @@ def read_table(file: FoundFile) -> Iterator[Document | Reject]:
     A row that cannot be read gives a Reject of the file that says the line. Raises SourceError for a table
     without rows, and for one of whose columns none is the text.
     """
+    csv.field_size_limit(max(csv.field_size_limit(), MOST_CHARACTERS))
     encoding = encoding_of(file)
+    plain = file.suffix == ".tsv" and _has_plain_quotes(file, encoding)
+    if plain:
+        file.tell("quotes are read as plain characters, as no value of several lines is closed by one")
     with file.open() as stream, decoded(file, stream, encoding) as text:
-        yield from _documents(text, file)
+        yield from _documents(text, file, plain=plain)
 
 
-def _documents(stream: io.TextIOWrapper, file: FoundFile) -> Iterator[Document | Reject]:
-    rows = _rows(stream, file)
+class _NoPlainRowError(Exception):
+    """A line is no row if quotes are plain characters."""
+
+
+def _has_plain_quotes(file: FoundFile, encoding: str) -> bool:
+    """Return whether quotes are plain characters in a table of tabs, as in the dumps of databases.
+
+    It is so if each line has as many tabs as the first one, and the table cannot be read otherwise.
+    """
+
+    def lines(stream: io.TextIOWrapper) -> Iterator[str]:
+        tabs = 0
+        while line := stream.readline(_MOST_ROW):
+            if line.strip():
+                tabs = tabs or line.count("\t")
+                if line.count("\t") != tabs or not tabs or line[0] == "\t":
+                    raise _NoPlainRowError
+            yield line
+
+    with file.open() as stream, decoded(file, stream, encoding) as text:
+        seen = lines(text)
+        try:
+            with suppress(csv.Error):
+                deque(csv.reader(seen, delimiter="\t", strict=True), maxlen=0)
+                return False
+            deque(seen, maxlen=0)
+        except _NoPlainRowError:
+            return False
+    return True
+
+
+def _plain_row(line: str) -> list[str]:
+    """Return the values of a line in which quotes are plain characters, unless they are around a value."""
+    values = line.rstrip("\r\n").split("\t")
+    return [value[1:-1].replace('""', '"') if _QUOTED.fullmatch(value) else value for value in values]
+
+
+def _documents(stream: io.TextIOWrapper, file: FoundFile, *, plain: bool) -> Iterator[Document | Reject]:
+    rows = _rows(stream, file, plain=plain)
     header = next((row for row in rows if not isinstance(row, Reject)), None)
     if header is None:
         raise file.fault("it is empty")
@@ -106,15 +149,18 @@ def _names(header: list[str], file: FoundFile) -> list[str]:
     return names
 
 
-def _rows(stream: io.TextIOWrapper, file: FoundFile) -> Iterator[tuple[int, list[str]] | Reject]:
+def _rows(
+    stream: io.TextIOWrapper, file: FoundFile, *, plain: bool
+) -> Iterator[tuple[int, list[str]] | Reject]:
     """Yield (number of its first line, values) of each row that is not blank."""
-    csv.field_size_limit(max(csv.field_size_limit(), MOST_CHARACTERS))
     begin = stream.readline(_LINE)
     told = _SEPARATOR_LINE.fullmatch(begin)
     delimiter = told.group(1) if told else "\t" if file.suffix in (".tsv", ".tab") else _delimiter(begin)
     lines = _Lines(stream, file, "" if told else begin)
     lines.number += bool(told)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader: Iterator[list[str]] = (
+        map(_plain_row, lines) if plain else csv.reader(lines, delimiter=delimiter, strict=True)
+    )
     while True:
         first, lines.size, lines.quotes = lines.number + 1, 0, 0
         try:
@@ -122,7 +168,12 @@ def _rows(stream: io.TextIOWrapper, file: FoundFile) -> Iterator[tuple[int, list
         except csv.Error as error:
             if "field limit" in str(error):
                 lines.end_row()
-            yield file.reject(f"lines {first} to {lines.number} are no row ({error})", first)
+            reason = (
+                "a carriage return stands in a value without quotes"
+                if "new-line" in str(error)
+                else str(error)
+            )
+            yield file.reject(f"lines {first} to {lines.number} are no row ({reason})", first)
             continue
         except SourceError as error:
             lines.end_row()
@@ -143,12 +194,16 @@ def _rows(stream: io.TextIOWrapper, file: FoundFile) -> Iterator[tuple[int, list
 
 
 class _Lines:
-    """The lines of a table, which are counted."""
+    """The lines of a table, which are counted.
+
+    If the first one ends in a line feed, a carriage return ends none: it stands within a value.
+    """
 
     def __init__(self, stream: io.TextIOWrapper, file: FoundFile, begin: str) -> None:
         self._stream = stream
         self._file = file
         self._begin = begin
+        self._ends = "\n" if begin.endswith("\n") else "\r\n"
         self.number = 0
         self.size = 0
         self.quotes = 0
@@ -163,7 +218,7 @@ class _Lines:
         self.number += 1
         self.size += len(line)
         self.quotes += line.count('"')
-        while line[-1] not in "\r\n" and (more := self._stream.readline(_MOST_ROW)):
+        while line[-1] not in self._ends and (more := self._stream.readline(_MOST_ROW)):
             self.size += len(more)
             self.quotes += more.count('"')
             line = more if self.size > _MOST_ROW else line + more

@@ -285,3 +285,26 @@ def test_without_the_extra_a_file_that_is_not_utf8_says_how_to_install_it(
     found = read(put(tmp_path, {"a.txt": "Größe".encode("latin-1"), "b.txt": "x"}))
     assert "[documents]" in found.rejects[0].reason
     assert found.ids == ["b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("content", "texts", "reason"),
+    [
+        (
+            '1\tone\n2\t"He left\n3\t"Bye" he said\n\n4\t"a ""b"""\n',
+            ["one", '"He left', '"Bye" he said', 'a "b"'],
+            "",
+        ),
+        ('1\t"x\n2\ty', ['"x', "y"], ""),
+        ('1\t"def f():\n\treturn 1"\n2\t5" disk\n3\t"a\tb"\n', ['5" disk', "a\tb"], "look like several"),
+        ('1\t"two\nlines"\n2\tx', ["two\nlines", "x"], ""),
+        ("1\ta\rb\n2\tx\r\n", ["x"], "a carriage return stands in a value without quotes"),
+        ('1\t"a\rb"\n2\tx\n', ["a\rb", "x"], ""),
+    ],
+)
+def test_quotes_of_a_table_of_tabs_are_plain_where_nothing_else_can_be_meant(
+    tmp_path: Path, content: str, texts: list[str], reason: str
+) -> None:
+    found = read(put(tmp_path, {"a.tsv": "id\ttext\n" + content}))
+    assert found.texts == texts
+    assert [reason in reject.reason for reject in found.rejects] == [True] * bool(reason)
