@@ -175,12 +175,13 @@ def _fault(document: Document) -> Reject | None:
         return rejected(document, f"its id cannot be written in UTF-8: {error}")
     if not 0 < size <= _ID_BYTES:
         return rejected(document, f"its id has {size} bytes; Elasticsearch takes 1 to {_ID_BYTES}")
-    if len(document.text) > MOST_CHARACTERS:
-        return rejected(
-            document,
-            f"its text has {len(document.text)} characters, at most {MOST_CHARACTERS} are indexed as one "
-            "document; split it",
-        )
+    for name in ("title", "text"):
+        if (size := len(getattr(document, name))) > MOST_CHARACTERS:
+            return rejected(
+                document,
+                f"its {name} has {size} characters, at most {MOST_CHARACTERS} are indexed as one document; "
+                "split it",
+            )
     return None
 
 

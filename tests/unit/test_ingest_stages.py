@@ -138,6 +138,7 @@ def test_all_that_an_item_holds_counts_in_the_size_of_a_batch(item: Document | R
         (Document("1", None, "x", {}), 'its "title" must be a str'),  # type: ignore[arg-type]
         (Document("1", "", "x", None), 'its "metadata" must be a dict'),  # type: ignore[arg-type]
         (Document("1", "", "x", {}, "html"), 'its "format" must be text or markdown, found'),  # type: ignore[arg-type]
+        (Document("1", "x" * 10_000_001, "x", {}), "its title has 10000001 characters, at most 10000000"),
         (Document("1", "", "\ud800", {}), "surrogates not allowed"),
         (Document("1", "", "x", {"n": 10**5000}), "Exceeds the limit"),
     ],
