@@ -29,6 +29,7 @@ from .search_options import (
     RerankerOption,
     VectorFieldOption,
     WindowOption,
+    fields_that_lack,
     filters_of,
     open_client,
     vector_of,
@@ -97,15 +98,16 @@ def ask(
 
     settings = read_settings()
     chat = _chat_model(llm, llm_model, settings)
-    vector, wording = vector_of(query_vector), wording_of(instructions)
+    vector, wording, filters = vector_of(query_vector), wording_of(instructions), filters_of(filter_)
     hits = window or settings.window
     with open_client(
         elasticsearch_url, settings, reranker, embedder, embeds=vector is None and first_stage != "bm25"
     ) as opened:
         count = token_counter(tokenizer, opened.reranker, embedder or settings.embedder)
+        schema = schema_for_question(opened.client, index, settings.timeout_ms / 1000)
         fields, source = reading_of(
             question,
-            schema_for_question(opened.client, index, settings.timeout_ms / 1000),
+            schema,
             first_stage=first_stage,
             field=field,
             vector_field=vector_field,
@@ -120,7 +122,7 @@ def ask(
             field=fields,
             vector_field=vector_field,
             query_vector=vector,
-            filter=filters_of(filter_),
+            filter=filters,
             source=source,
         ).body
         found = passages_of_question(question, answer, fields, passages)
@@ -134,7 +136,8 @@ def ask(
             instructions=wording,
         )
     if not prompt.passages:
-        raise SearchError(nothing_found(index, fields, answer, first_stage))
+        lacking = [] if answer["hits"]["hits"] else fields_that_lack(filters, schema)
+        raise SearchError("; ".join([nothing_found(index, fields, answer, first_stage), *lacking]))
     _say_what_was_left_out(prompt)
     warn_if_incomplete(answer["rerank"])
     report = _report(question, prompt, order, answer["rerank"])

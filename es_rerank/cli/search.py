@@ -21,6 +21,7 @@ from .search_options import (
     RerankerOption,
     VectorFieldOption,
     WindowOption,
+    fields_that_lack,
     filters_of,
     open_client,
     vector_of,
@@ -43,11 +44,12 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Search an index and rerank its first hits; --json prints the Elasticsearch response."""
+    from ..retrievers.execution.questions import schema_for_question
     from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
     from ..settings import read_settings
 
     settings = read_settings()
-    vector = vector_of(query_vector)
+    vector, filters = vector_of(query_vector), filters_of(filter_)
     with open_client(
         elasticsearch_url, settings, reranker, embedder, embeds=vector is None and first_stage != "bm25"
     ) as opened:
@@ -60,15 +62,21 @@ def search(
             field=field or None,
             vector_field=vector_field,
             query_vector=vector,
-            filter=filters_of(filter_),
+            filter=filters,
             # A command runs the model that it loads: an index must not choose which model that is.
             inference_id=DEFAULT_INFERENCE_ID,
         )
+        lacking = []
+        if filters and not answer.body["hits"]["hits"]:
+            schema = schema_for_question(opened.client, index, settings.timeout_ms / 1000)
+            lacking = fields_that_lack(filters, schema)
     if as_json:
         print_json(answer.body)
     else:
         _show(answer.body)
     warn_if_incomplete(answer.body["rerank"])
+    for sentence in lacking:
+        stderr.print(f"warning: {sentence}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _show(answer: dict[str, Any]) -> None:

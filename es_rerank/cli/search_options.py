@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -17,6 +17,7 @@ from ..retrievers.grammar.tree import FirstStage
 if TYPE_CHECKING:
     from ..client import RerankClient
     from ..models import LoadedReranker
+    from ..retrievers.planning.index_schema import IndexSchema
     from ..settings import Settings
 
 IndexArgument = Annotated[str, typer.Argument(help="Index, alias or pattern to search.")]
@@ -149,6 +150,37 @@ def filters_of(given: list[str] | None) -> list[dict[str, Any]]:
     Raises RequestError when one is not a JSON object.
     """
     return [_object(text, "--filter") for text in given or []]
+
+
+def fields_that_lack(filters: Sequence[Mapping[str, Any]], schema: IndexSchema) -> list[str]:
+    """Return a sentence for each field of a filter that no index has. What is not sure is no fault."""
+    if not schema.known or not schema.indices:
+        return []
+    sentences = []
+    for name in dict.fromkeys(name for query in filters for name in _fields_of(query)):
+        if not schema.has(name) and not name.startswith("_"):
+            there = f"metadata.{name}"
+            hint = f"; {there} is there" if schema.has(there) else ""
+            sentences.append(f"--filter: index [{schema.index}] has no field [{name}]{hint}")
+    return sentences
+
+
+_OF_ONE_FIELD = ("term", "terms", "range", "match", "match_phrase", "prefix", "wildcard", "fuzzy", "regexp")
+
+
+def _fields_of(query: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of plain fields in a query, and in those of a ``bool`` query."""
+    for kind, body in query.items():
+        if not isinstance(body, Mapping):
+            continue
+        if kind in _OF_ONE_FIELD:
+            yield from (name for name in body if name not in ("boost", "_name") and "*" not in name)
+        elif kind == "exists" and isinstance(name := body.get("field"), str) and "*" not in name:
+            yield name
+        elif kind == "bool":
+            for part in body.values():
+                for inner in part if isinstance(part, list) else [part]:
+                    yield from _fields_of(inner) if isinstance(inner, Mapping) else ()
 
 
 def _object(text: str, option: str) -> dict[str, Any]:

@@ -235,6 +235,7 @@ def test_the_tokenizer_and_the_instructions_may_be_ones_own(
         (["--llm-model", "parrot"], "add --llm URL", 2),
         (["--llm", "localhost:8000"], "http://HOST:PORT/v1", 2),
         (["--filter", '{"range":{"metadata.year":{"gte":3000}}}'], "found no document", 5),
+        (["--filter", '{"term":{"year":1999}}'], "has no field [year]; metadata.year is there", 5),
     ],
 )
 def test_what_cannot_be_asked_is_said(

@@ -11,7 +11,8 @@ from corpus import EMBEDDER
 from elasticsearch import AsyncElasticsearch
 from structlog.testing import capture_logs
 
-from es_rerank.errors import ModelError
+from es_rerank.errors import ModelError, RemoteModelError
+from es_rerank.models.hosted.retrying import TransientError
 from es_rerank.sidecar.service import Service
 from es_rerank.testing import WordOverlapReranker
 
@@ -84,3 +85,13 @@ def test_a_line_of_json_tells_a_retry_too() -> None:
 
 def test_an_answer_with_an_unusual_status_is_no_warning() -> None:
     assert _logged(_OF_A_SIDECAR.format("console"), _REFUSED) == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(503, "the service answered 503"), (None, "the service could not be reached, or broke off its answer")],
+)
+def test_a_service_that_is_asked_again_is_told_without_names_of_classes(
+    status: int | None, said: str
+) -> None:
+    assert repr(TransientError(RemoteModelError("a text of the service", status=status))) == said

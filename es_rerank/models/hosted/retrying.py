@@ -38,6 +38,15 @@ class TransientError(Exception):
         self.error = error
         self.wait_s = wait_s
 
+    def __repr__(self) -> str:
+        """Return what the log says of it."""
+        status = getattr(self.error, "status", None)
+        return (
+            "the service could not be reached, or broke off its answer"
+            if status is None
+            else f"the service answered {status}"
+        )
+
 
 def retry_after(header: str | None) -> float | None:
     """Return the seconds that a ``Retry-After`` header names, as a number or a date; None for no header or

@@ -99,19 +99,34 @@ def _listen(asked: queue.SimpleQueue[tuple[str, str | None]]) -> None:
     os._exit(0)
 
 
+_OFFICE = (".docx", ".pptx")
+_KINDS = (
+    (b"%PDF-", ".pdf", "a PDF"),
+    (b"PK\x03\x04", _OFFICE, "a ZIP archive or an Office file (.docx, .pptx)"),
+    (bytes.fromhex("d0cf11e0a1b11ae1"), _OFFICE, "an Office file, old or protected by a password,"),
+)
+"""How files begin, the ends of their names, and what they are."""
+
+_LONGEST_BEGIN = 8
+
+
 def _convert(path: Path, encoding: str | None, on_page: OnPage) -> Converted:
     """Return the file as Markdown. Its converter, with the libraries, is imported when it is first needed."""
     name = path.name.lower()
     with _opened(path) as stream:
-        if not stream.read(1):
+        begin = stream.read(_LONGEST_BEGIN)
+        if not begin:
             raise UnreadableError("it is empty")
+        for sign, ends, what in _KINDS:
+            if begin.startswith(sign) and not name.removesuffix(".gz").endswith(ends):
+                raise UnreadableError(f"it is {what} under another name; rename it")
         stream.seek(0)
         if name.removesuffix(".gz").endswith(".pdf"):
             from .pdf import convert_pdf  # noqa: PLC0415
 
             _forbid()
             return convert_pdf(stream, on_page)
-        if name.removesuffix(".gz").endswith((".docx", ".pptx")):
+        if name.removesuffix(".gz").endswith(_OFFICE):
             from .office import convert_office  # noqa: PLC0415
 
             _forbid()
