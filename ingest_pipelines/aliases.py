@@ -17,7 +17,7 @@ from elasticsearch import Elasticsearch, NotFoundError
 
 from es_rerank.errors import IngestError
 
-from .patience import Patience
+from .patience import Patience, own
 
 CLAIM = "claim"
 """Key of ``_meta`` in a new version that a re-embedding has completed: its claim of the version before."""
@@ -111,7 +111,7 @@ def move_aliases(
 
     def move() -> None:
         try:
-            client.indices.update_aliases(actions=actions)
+            own(client.indices.update_aliases(actions=actions))
         except NotFoundError as error:
             if error.error != _NO_ALIAS:
                 raise
@@ -127,7 +127,7 @@ def move_aliases(
 
 def has_alias(client: Elasticsearch, name: str, index: str) -> bool:
     """Return whether ``name`` is an alias of ``index``."""
-    return bool(client.indices.exists_alias(index=index, name=name))
+    return bool(own(client.indices.exists_alias(index=index, name=name)))
 
 
 def _removal(index: str, alias: str) -> dict[str, Any]:

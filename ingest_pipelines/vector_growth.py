@@ -11,7 +11,7 @@ from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundErro
 
 from es_rerank.errors import IndexMismatchError, SettingsError
 
-from .patience import BUSY, Patience
+from .patience import BUSY, Patience, own
 from .vector_options import (
     VECTORS,
     VectorOptions,
@@ -193,7 +193,7 @@ def _set(client: Elasticsearch, index: str, options: VectorOptions, patience: Pa
         vector = {**_vector_field(mappings), "index_options": dict(these.index_options)}
         passages = {"type": "nested", "dynamic": "strict", "properties": {"vector": vector}}
         meta = {**mappings.get("_meta", {}), VECTORS: these.as_meta()}
-        client.indices.put_mapping(index=index, meta=meta, properties={"passages": passages})
+        own(client.indices.put_mapping(index=index, meta=meta, properties={"passages": passages}))
 
     try:
         patience.call(lambda: put(options))

@@ -18,7 +18,7 @@ from es_rerank.errors import IndexMismatchError, IngestError, SettingsError
 from .aliases import CLAIM, has_alias, move_aliases
 from .lifecycle.lease import held
 from .mapping import UNFINISHED, IndexRecipe, index_body, recorded_recipe
-from .patience import Patience
+from .patience import Patience, own
 from .vector_options import EXACT_FLOAT, VectorOptions
 
 _CREATIONS = 10
@@ -264,7 +264,7 @@ def _create(
 
     def create() -> bool:
         try:
-            client.indices.create(index=index, aliases=aliases, **body)
+            own(client.indices.create(index=index, aliases=aliases, **body))
         except BadRequestError as error:
             if error.error in _BAD_NAMES:
                 reason = error.info["error"]["reason"]

@@ -10,8 +10,8 @@ from elasticsearch import ApiError, Elasticsearch
 
 from es_rerank.errors import IngestError
 
-from ..bulk import TOO_LARGE
-from ..patience import BUSY, Patience
+from ..bulk import TOO_LARGE, passes
+from ..patience import Patience, listed
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ def _present(
         return []
     docs = [{**address, "_source": False} for address in addresses]
     # Whole: a document that could not be looked up may be there.
-    answer = patience.whole(lambda: client.mget(index=index, docs=docs))
+    answer = patience.whole(lambda: listed(client.mget(index=index, docs=docs), "docs", len(docs)))
     return [address for address, each in zip(addresses, answer["docs"], strict=True) if each.get("found")]
 
 
@@ -97,7 +97,7 @@ def _send(
     while waiting:
         busy: list[dict[str, Any]] = []
         for action, info in zip(waiting, _answers(client, index, waiting, patience), strict=True):
-            if info["status"] in BUSY and retry < patience.max_retries:
+            if passes(info) and retry < patience.max_retries:
                 busy.append(action)
             elif info["status"] == _CHANGED:
                 changed.append({key: action[key] for key in ("_id", "routing") if key in action})
@@ -119,7 +119,9 @@ def _answers(
     operations = [{"delete": action} for action in actions]
     once = client.options(max_retries=0)  # the client would repeat it at once
     try:
-        answer = patience.call(lambda: once.bulk(index=index, operations=operations))
+        answer = patience.call(
+            lambda: listed(once.bulk(index=index, operations=operations), "items", len(actions))
+        )
     except ApiError as error:
         if error.status_code != TOO_LARGE or len(actions) == 1:
             raise

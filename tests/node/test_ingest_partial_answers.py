@@ -29,6 +29,11 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
 
 
+def _parsed(body: Any) -> Any:
+    lines = [json.loads(line) for line in (body or b"").splitlines()]
+    return lines if len(lines) > 1 else lines[0] if lines else None
+
+
 def in_part(node: Node, part: str, left: int, answer: Callable[[Any], Any]) -> Elasticsearch:
     """A client that gets ``answer`` of the body to its first ``left`` requests for ``part``."""
 
@@ -42,7 +47,7 @@ def in_part(node: Node, part: str, left: int, answer: Callable[[Any], Any]) -> E
                 return super().perform_request(method, target, body, *args, **kwargs)
             Partial.waiting -= 1
             headers = HttpHeaders({"content-type": "application/json", "x-elastic-product": "Elasticsearch"})
-            content = json.dumps(answer(json.loads(body) if body else None)).encode()
+            content = json.dumps(answer(_parsed(body))).encode()
             return NodeApiResponse(ApiResponseMeta(200, "1.1", headers, 0.0, self.config), content)
 
     return Elasticsearch(node.url, node_class=Partial)
@@ -83,3 +88,42 @@ def test_an_answer_in_part_is_asked_for_again(
         pytest.raises(IngestError, match=r"answers only in part: .*(queue is full|no shard is active)"),
     ):
         an_ingest(client).run(index, DOCUMENTS)
+
+
+def items(change: Callable[[dict[str, Any]], Any]) -> Callable[[Any], Any]:
+    """An answer to a bulk request, of which nothing was done."""
+    return lambda lines: change({"items": [{"index": {"_id": each["index"]["_id"]}} for each in lines[::2]]})
+
+
+def failed(kind: str, status: int) -> Callable[[Any], Any]:
+    def changed(answer: dict[str, Any]) -> dict[str, Any]:
+        for item in answer["items"]:
+            item["index"] |= {"status": status, "error": {"type": kind, "reason": "r"}}
+        return answer
+
+    return items(changed)
+
+
+@pytest.mark.parametrize(
+    ("part", "answer"),
+    [
+        ("_mget", lambda _: {}),
+        ("_mget", lambda body: {"docs": [{"_id": body["ids"][0], "found": False}]}),
+        ("_mget", lambda _: []),
+        ("_bulk", lambda _: {}),
+        ("_bulk", lambda _: []),
+        ("_bulk", items(lambda answer: {"items": answer["items"][:-1]})),
+        ("_bulk", failed("node_closed_exception", 500)),
+        ("_bulk", failed("shard_not_found_exception", 404)),
+        ("_bulk", failed("version_conflict_engine_exception", 409)),
+        ("_bulk", failed("receive_timeout_transport_exception", 408)),
+    ],
+)
+def test_an_answer_that_says_nothing_lasting_is_asked_for_again(
+    node: Node, index: str, part: str, answer: Callable[[Any], Any]
+) -> None:
+    an_ingest(es := Elasticsearch(node.url)).run(index, DOCUMENTS[:3])
+    with es, in_part(node, part, 2, answer) as client:
+        report = an_ingest(client, batch=10).run(index, DOCUMENTS)
+        assert (report.documents, report.skipped, report.failed) == (2, 3, 0)
+        assert everything(es, index) == set("01234")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -124,13 +125,40 @@ def test_a_look_up_of_many_ids_is_halved(node: Node, es: Elasticsearch, index: s
         assert through(proxy, index, documents(100)).skipped == 100
 
 
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_what_a_proxy_refuses_for_its_words_takes_no_other_with_it(
+    node: Node, index: str, all_of_them: bool
+) -> None:
+    """A filter lets one document never through, or none, as where a login has ended."""
+    corpus = [*documents(29, 0), Document("bad", "", "x" * LIMIT, {})]
+
+    def rule(method: str, path: str, size: int) -> Outcome:
+        return (403, PAGE) if path.endswith("_bulk") and (all_of_them or size > LIMIT) else None
+
+    ended = pytest.raises(ApiError) if all_of_them else nullcontext()
+    with proxied(node.url, rule) as proxy, ended:
+        report = through(proxy, index, iter(corpus))
+        assert (report.documents, report.failed) == (29, 1)
+        (reject,) = read(report.rejects)
+        assert reject["id"] == "bad"
+        assert reject["reason"].startswith("403: a proxy before Elasticsearch refuses the document: <html>")
+
+
 # --- a server that is busy, and a connection that breaks
 
 
-BAD_MOMENTS: list[Outcome] = [(429, b"{}"), (502, PAGE), (503, PAGE), (504, PAGE), "close", "lose"]
+BAD_MOMENTS: list[Outcome] = [
+    (429, b"{}"),
+    (500, PAGE),
+    (503, PAGE),
+    (520, PAGE),
+    (200, PAGE),  # a login page
+    "close",
+    "lose",
+]
 
 
-@pytest.mark.parametrize("outcome", BAD_MOMENTS, ids=["429", "502", "503", "504", "closed", "lost"])
+@pytest.mark.parametrize("outcome", BAD_MOMENTS, ids=["429", "500", "503", "520", "page", "closed", "lost"])
 def test_a_bad_moment_of_any_call_is_waited_out(
     node: Node, es: Elasticsearch, index: str, outcome: Outcome
 ) -> None:
