@@ -68,6 +68,10 @@ class Patience:
     initial_backoff_s: float = 1.0
     stopping: Callable[[], bool] = _never
 
+    def __reduce__(self) -> tuple[type[Patience], tuple[int, float]]:
+        """In another process, nobody says that the run is to end."""
+        return Patience, (self.max_retries, self.initial_backoff_s)
+
     def call(self, request: Callable[[], T], *, dropped: bool = True) -> T:
         """Return what ``request`` returns. It is called again when Elasticsearch is busy and, if ``dropped``,
         when its connection breaks, or something else answers in its place, so it must be safe to repeat.

@@ -106,7 +106,7 @@ class Ingest:
     less if Elasticsearch or a proxy takes less (see ``BulkWriter``). Batches of at most six times
     ``batch_characters``, or one larger batch, are in memory, however large the corpus is. An embedder with an
     attribute ``calls_at_once`` is called in so many threads at once, any other in one. When Elasticsearch is
-    busy (429, 502, 503, 504), or a connection breaks, any request is repeated up to ``max_retries`` times.
+    busy (see ``patience.BUSY``), or a connection breaks, any request is repeated up to ``max_retries`` times.
     The first wait is ``initial_backoff_s`` seconds, and each further wait is twice as long.
     """
 
@@ -130,7 +130,7 @@ class Ingest:
         self._batch_documents = batch_documents
         self._batch_characters = batch_characters
         self._max_chunk_bytes = max_chunk_bytes
-        self._patience = Patience(max_retries, initial_backoff_s)
+        self._patience = Patience(max_retries, initial_backoff_s, lambda: self._stopping)
         self._recipe = recipe_of(embedder, chunker)
         self._index_options = index_options
         self._default_reranker = default_reranker
@@ -202,27 +202,22 @@ class Ingest:
                 self._running = running
                 if self._stopping:
                     running.finish()
-                for tally in running:
-                    report = self._counted(tally, report, unfit, rejects_file)
-                    report = replace(report, seconds=time.monotonic() - started)
-                    growth.go_on_in(target.versions[-1])
-                    growth.reached(report.passages)
-                    if on_progress:
-                        on_progress(report)
+                try:
+                    for tally in running:
+                        report = self._counted(tally, report, unfit, rejects_file)
+                        report = replace(report, seconds=time.monotonic() - started)
+                        growth.go_on_in(target.versions[-1])
+                        growth.reached(report.passages)
+                        if on_progress:
+                            on_progress(report)
+                except IngestStoppedError as error:  # Elasticsearch is busy, and is waited for no more
+                    report = replace(report, version=target.versions[-1])
+                    raise _stopped(report, rebuild=rebuild) from error
             report = replace(report, version=target.versions[-1])
             if not rebuild:  # a new version is looked at before the alias moves
                 target.check_there()
             self._patience.whole(lambda: self._client.indices.refresh(index=report.version))
-            if running.cut_short:
-                raise _stopped(report, rebuild=rebuild)
-            if rebuild and not report.documents:
-                raise IngestError(
-                    f"nothing was indexed, so {index} stays as it was; {report.failed} documents failed"
-                    + (
-                        f", and {report.rejects} holds each of them with the reason" if report.rejects else ""
-                    ),
-                    failed=report.failed,
-                )
+            _check_complete(report, cut_short=running.cut_short, rebuild=rebuild)
             if before_switch:
                 before_switch(report)
             removals = in_sync.finish(report.version, agreed=remove_most, stopping=lambda: self._stopping)
@@ -331,6 +326,18 @@ class Ingest:
             passages_cut=report.passages_cut + tally.passages_cut,
             unfit=unfit.counts(),
             other_scripts=report.other_scripts + tally.other_scripts,
+        )
+
+
+def _check_complete(report: IngestReport, *, cut_short: bool, rebuild: bool) -> None:
+    """Raise the error of a run that was stopped, or of a rebuild that would leave the index empty."""
+    if cut_short:
+        raise _stopped(report, rebuild=rebuild)
+    if rebuild and not report.documents:
+        why = f", and {report.rejects} holds each of them with the reason" if report.rejects else ""
+        raise IngestError(
+            f"nothing was indexed, so {report.index} stays as it was; {report.failed} documents failed{why}",
+            failed=report.failed,
         )
 
 

@@ -51,7 +51,7 @@ from .source_options import (
     check_rejects,
     tell,
 )
-from .stopping import again, ingest_of, stoppable
+from .stopping import again, ingest_of, stoppable, with_way_on
 from .sync_options import SyncOption, YesOption, check_sync_options
 
 if TYPE_CHECKING:
@@ -232,6 +232,8 @@ def ingest(
         except IngestStoppedError as error:
             stderr.print(f"{error.message}: {again()}", highlight=False, markup=False, soft_wrap=True)
             raise SystemExit(stopping.exit_code) from None
+        except Exception as error:
+            raise with_way_on(error) from error
     _show(source.told(report), first_reject.reason, as_json=as_json)
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from ..addresses import masked_in
+from ..errors import EsRerankError, UnreachableError
+from .output import as_known
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Ctrl-C, the end of a service or container, and a terminal that is closed."""
@@ -71,6 +73,20 @@ def stoppable(finishing: str, at_once: str) -> Iterator[Stopping]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def with_way_on(error: Exception) -> EsRerankError:
+    """Return ``error`` as ``as_known`` does. That of an Elasticsearch which is busy or away names the command
+    that goes on.
+    """
+    from ingest_pipelines.patience import BUSY
+
+    known = as_known(error)
+    busy = getattr(error, "status_code", None) in BUSY
+    if known is not error and (busy or isinstance(known, UnreachableError)):
+        known.message += f"; when it answers again, go on with: {again()}"
+        known.args = (known.message,)
+    return known
 
 
 def again() -> str:

@@ -61,7 +61,7 @@ class ElasticsearchDatasink(BulkDatasink[Written]):
     machine.
 
     A bulk request has at most ``chunk_bytes`` bytes. One that is too large for Elasticsearch or a proxy is
-    halved. When Elasticsearch is busy (429, 502, 503, 504), what was refused is sent again up to
+    halved. When Elasticsearch is busy (see ``patience.BUSY``), what was refused is sent again up to
     ``max_retries`` times; the first wait is ``initial_backoff_s`` seconds, each further one twice as long.
 
     A row that is refused does not stop the others. ``write_datasink`` then raises IngestError at the end, or

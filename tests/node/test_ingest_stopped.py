@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import signal
@@ -12,12 +13,14 @@ from pathlib import Path
 
 import pytest
 from elasticsearch import Elasticsearch
-from ingests import an_ingest, everything, write
+from ingests import an_ingest, chunker, everything, write
+from proxies import Outcome, proxied
 from waiting import until
 
 from es_rerank.collection import Document
 from es_rerank.errors import IngestStoppedError
 from es_rerank.node import Node
+from es_rerank.testing import HashEmbedder
 from ingest_pipelines import Ingest, IngestReport
 
 
@@ -77,6 +80,30 @@ def test_a_rebuild_that_is_stopped_at_its_end_is_complete(es: Elasticsearch, ind
     report = ingest.run(index, documents(5), rebuild=True, on_progress=reports.append)
     assert (report.documents, report.version) == (5, f"{index}-000002")
     assert list(es.indices.get_alias(name=index)) == [report.version]
+
+
+@pytest.mark.parametrize("outcome", [(429, b"{}"), "close"], ids=["busy", "away"])
+def test_a_stop_does_not_wait_for_an_elasticsearch_that_is_busy_or_away(
+    es: Elasticsearch, node: Node, index: str, outcome: Outcome
+) -> None:
+    writes = itertools.count()
+
+    def rule(method: str, path: str, size: int) -> Outcome:
+        if not path.endswith("_bulk") or next(writes) == 0:
+            return None
+        ingest.stop()
+        return outcome
+
+    with proxied(node.url, rule) as proxy, Elasticsearch(proxy.url, max_retries=0) as client:
+        # Without the stop, the wait would be one of hours.
+        ingest = Ingest(
+            client, HashEmbedder(), chunker=chunker(), batch_documents=5, initial_backoff_s=10_000
+        )
+        with pytest.raises(IngestStoppedError, match=r"was stopped: \d+ documents were indexed.* goes on"):
+            ingest.run(index, documents(40))
+    report = an_ingest(es).run(index, documents(40))
+    assert report.documents + report.skipped == 40
+    assert report.skipped
 
 
 def test_sigterm_finishes_the_batch_and_tells_the_command_to_go_on(

@@ -893,12 +893,13 @@ In Markdown, the headings above a passage
     tests/node/test_headings_and_defaults.py::test_headings_are_stored_scored_and_shown
 The processor `es_rerank_passages` cuts in the same way.
     tests/unit/test_titles.py::test_the_processor_of_the_plugin_cuts_as_the_ingest_does
-A bulk request that is refused as too large (413), or whose connection breaks, is halved and sent again.
+A bulk request that is refused as too large (413), by a proxy's filter (403), or whose connection breaks
+    tests/node/test_ingest_proxies.py::test_what_a_proxy_refuses_for_its_words_takes_no_other_with_it
     tests/node/test_ingest_proxies.py::test_a_bulk_that_is_too_large_is_sent_in_smaller_ones
     tests/node/test_ingest_proxies.py::test_after_a_broken_connection_requests_are_small_for_a_while
 A document that no request can carry is a reject.
     tests/node/test_ingest_proxies.py::test_a_document_that_no_request_can_carry_is_a_reject
-429, 502, 503, 504 and broken connections are waited out, in every request of an ingest.
+broken connections and pages of a proxy are waited out, in every request of an ingest.
     tests/node/test_ingest_proxies.py::test_a_bad_moment_of_any_call_is_waited_out
 
 # Search an index that you already have

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig
+from elasticsearch import ApiError, TransportError
 
 from es_rerank.cli.ingest import _show
-from es_rerank.cli.stopping import ingest_of, stoppable
+from es_rerank.cli.stopping import ingest_of, stoppable, with_way_on
 from es_rerank.errors import IngestError
 from ingest_pipelines import IngestReport
 
@@ -109,3 +111,17 @@ def test_the_error_of_a_missing_text_field_gives_the_command_that_helps(
         _show(report, reason, as_json=True)
     assert ("run: es-rerank ingest o o.rejects.jsonl --text-field FIELD" in str(refused.value)) == remedy
     assert ("correct them there" in str(refused.value)) != remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "goes_on"), [(429, True), (503, True), (None, True), (403, False), (400, False)]
+)
+def test_the_error_of_an_elasticsearch_that_is_busy_or_away_names_the_command_that_goes_on(
+    status: int | None, goes_on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["es-rerank", "ingest", "a", "b c.jsonl"])
+    meta = ApiResponseMeta(status or 200, "1.1", HttpHeaders(), 0.0, NodeConfig("http", "a", 1))
+    error = TransportError("away") if status is None else ApiError("busy", meta, {"error": "busy"})
+    message = "; when it answers again, go on with: es-rerank ingest a 'b c.jsonl'"
+    assert with_way_on(error).message.endswith(message) is goes_on
+    assert with_way_on(own := IngestError("no")) is own
