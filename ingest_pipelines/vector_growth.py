@@ -32,7 +32,7 @@ def takes_oversampling(client: Elasticsearch) -> bool:
     Raises the client's errors of a cluster that is busy.
     """
     try:
-        nodes = client.nodes.info(filter_path="nodes.*.version").get("nodes", {})
+        nodes = own(client.nodes.info(filter_path="nodes.*.version")).get("nodes", {})
     except ApiError as error:
         if error.status_code in BUSY:
             raise

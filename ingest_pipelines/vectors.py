@@ -10,7 +10,7 @@ from elasticsearch import ApiError, Elasticsearch
 
 from es_rerank.types import FloatArray
 
-from .patience import BUSY
+from .patience import BUSY, own
 
 PACKED_SINCE = (9, 3)
 """First version of Elasticsearch that reads big-endian float32 in base64:
@@ -28,7 +28,7 @@ def written_for(client: Elasticsearch) -> EncodeVector:
     when the cluster does not tell its versions. Raises the client's errors of a cluster that is busy.
     """
     try:
-        nodes = client.nodes.info(filter_path="nodes.*.version").get("nodes", {})
+        nodes = own(client.nodes.info(filter_path="nodes.*.version")).get("nodes", {})
     except ApiError as error:
         if error.status_code in BUSY:
             raise

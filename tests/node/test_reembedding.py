@@ -12,7 +12,7 @@ from typing import Any, Self
 import pytest
 from elasticsearch import ApiError, Elasticsearch
 from ingests import an_ingest, chunker, everything, source_of
-from proxies import Outcome, first_of_each, proxied
+from proxies import PAGE, Outcome, first_of_each, proxied
 
 from es_rerank import RerankClient
 from es_rerank.collection import Document
@@ -135,6 +135,7 @@ def test_a_re_embedding_that_fails_allows_writes_again(es: Elasticsearch, index:
         pytest.param((429, b"{}"), id="429"),
         pytest.param("lose", id="lost", marks=pytest.mark.long),
         pytest.param("close", id="closed", marks=pytest.mark.long),
+        pytest.param((200, PAGE), id="page", marks=pytest.mark.long),
     ],
 )
 def test_a_bad_moment_of_any_call_is_waited_out(
