@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from elastic_transport import ApiResponseMeta, HttpHeaders
+from elastic_transport import ApiResponseMeta, HttpHeaders, NodeConfig, ObjectApiResponse
 from elasticsearch import BadRequestError, Elasticsearch
 from ingests import chunker, everything
 
@@ -160,8 +160,11 @@ def test_options_are_those_that_elasticsearch_takes() -> None:
             self.nodes = self
             self.versions = versions
 
-        def info(self, **_: Any) -> dict[str, Any]:
-            return {"nodes": {version: {"version": version} for version in self.versions}}
+        def info(self, **_: Any) -> ObjectApiResponse[Any]:
+            headers = HttpHeaders({"x-elastic-product": "Elasticsearch"})
+            meta = ApiResponseMeta(200, "1.1", headers, 0.0, NodeConfig("http", "a", 1))
+            body = {"nodes": {version: {"version": version} for version in self.versions}}
+            return ObjectApiResponse(body, meta)
 
     for versions, takes in (
         (("9.5.0",), True),
