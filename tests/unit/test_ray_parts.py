@@ -17,6 +17,7 @@ from es_rerank.cli.app import app
 from es_rerank.collection import Document
 from es_rerank.errors import EsRerankError, IngestError, SettingsError
 from ingest_pipelines import ray_runner
+from ingest_pipelines.patience import Patience
 from ingest_pipelines.ray_runner.connection import Connection, Hidden
 from ingest_pipelines.ray_runner.errors import first_cause, told
 from ingest_pipelines.ray_runner.rows import Failure, Written, documents_of
@@ -151,3 +152,7 @@ def test_files_to_convert_are_left_to_workers(tmp_path: Path) -> None:
     assert not isinstance(reject, Document)
     assert "the machine worker-1 does not find it" in reject.reason
     assert json.loads(json.dumps(reject.file)) == str(tmp_path / "page.html")
+
+
+def test_a_patience_goes_to_another_process_without_the_run_that_it_looks_at() -> None:
+    assert pickle.loads(pickle.dumps(Patience(2, 0.5, lambda: True))) == Patience(2, 0.5)
