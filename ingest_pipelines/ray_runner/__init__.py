@@ -5,9 +5,14 @@ Nothing outside of this package imports it, except for ``es-rerank ingest --runn
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
 from es_rerank.extras import missing_extra
+
+# Ray reads this when it is imported. Under ``uv run``, workers would otherwise call uv by the path of this
+# program's command line. A relative path names nothing there, and Ray would wait for them for ever.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 
 def check_ray() -> None:

@@ -84,7 +84,7 @@ def block_of(carried: Carried) -> pa.Table:
 
 def _carried(block: Block) -> Iterator[Carried]:
     for cell in BlockAccessor.for_block(block).to_arrow()[_COLUMN]:
-        yield pickle.loads(cell.as_buffer())  # noqa: S301 # nosec B301 # made by ``block_of``
+        yield pickle.loads(cell.as_buffer())  # noqa: S301 made by ``block_of``  # nosec B301
 
 
 def prepare(block: pa.Table, plan: Plan) -> Iterator[pa.Table]:
@@ -128,7 +128,7 @@ def _read(carried: Carried, plan: Plan) -> Iterator[Carried]:
 
 @lru_cache(maxsize=2)
 def _chunker(pickled: bytes) -> Chunker:
-    chunker: Chunker = pickle.loads(pickled)  # noqa: S301 # nosec B301 # made by the driver
+    chunker: Chunker = pickle.loads(pickled)  # noqa: S301 made by the driver  # nosec B301
     return chunker
 
 

@@ -118,7 +118,7 @@ def _parted(text: str) -> tuple[dict[str, Any], str]:
 
 def _yaml(source: str) -> dict[str, Any]:
     try:
-        values = yaml.load(source, _Loader)  # noqa: S506  # nosec B506 a SafeLoader with fewer types
+        values = yaml.load(source, _Loader)  # noqa: S506 a SafeLoader with fewer types  # nosec B506
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 2 if error.problem_mark else 2
         raise _FrontMatterError(

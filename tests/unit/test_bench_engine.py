@@ -43,6 +43,7 @@ from es_rerank.research.bench.collection_windows import CollectionWindows, timed
 from es_rerank.research.bench.engine import BATCH_SIZES, Contest, Entrant, SystemRow, label
 from es_rerank.research.bench.engine_report import EngineReport
 from es_rerank.research.bench.first_stage import Bm25
+from es_rerank.research.bench.ingest import embedding_systems
 from es_rerank.research.bench.machine import int8_preset
 from es_rerank.research.bench.paired import Added, ratio
 from es_rerank.research.bench.peers import PEERS, SYSTEMS, Peer, System
@@ -574,7 +575,8 @@ def test_every_system_of_the_table_has_a_way_to_run_and_a_name_of_its_own() -> N
         table.REFERENCE,
         table.EXPORT,
     ]
-    assert {each.worker for each in named} == set(script.LOADERS)
+    embedding = {each.worker for each in embedding_systems("ours", Path("torch"), Path("flat"), Path("int8"))}
+    assert {each.worker for each in named} | embedding == set(script.LOADERS)
     assert len({label(each) for each in named}) == len(named)
     assert {each.peer for each in SYSTEMS} - {None} == {peer.name for peer in PEERS}
 

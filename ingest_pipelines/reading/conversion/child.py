@@ -96,7 +96,7 @@ class Converter:
             self._end()
             home = str(Path(ingest_pipelines.__file__).parents[1])
             search = [home, *filter(None, [os.environ.get("PYTHONPATH")])]
-            self._child = subprocess.Popen(  # noqa: S603  # nosec B603 this program, no shell
+            self._child = subprocess.Popen(  # noqa: S603 this program, no shell  # nosec B603
                 [sys.executable, "-P", "-m", __package__ or "", str(self._memory)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
