@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 from urllib.parse import quote
 
@@ -161,6 +162,17 @@ def test_a_page_that_lost_its_hits_since_the_alias_moved_is_searched_anew(search
         return wrapped.answer(request, body)
 
     assert [hit["_id"] for hit in search(Script(answer))["hits"]["hits"]] == ["1"]
+
+
+@pytest.mark.parametrize("answer", [Reply(200, NOTHING), Reply(400, DIMS)], ids=["nothing", "an error"])
+def test_the_name_of_an_index_cannot_move_and_is_not_looked_at_again(search: Search, answer: Reply) -> None:
+    known = elasticsearch(Reply(200, mapping("articles")))
+    script = Script(
+        lambda request, body: answer if request.endswith("/_search") else known.answer(request, body)
+    )
+    with nullcontext() if answer.status == 200 else pytest.raises(ApiError, match="search failed"):
+        assert search(script)["hits"]["hits"] == []
+    assert script.paths().count(LOOK) == 1
 
 
 def test_an_error_of_indices_that_did_not_change_stays_as_it_is(search: Search) -> None:

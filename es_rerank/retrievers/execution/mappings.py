@@ -131,6 +131,8 @@ def look_for_move(context: Context) -> Steps[None]:
     schema = context.schema
     if schema is None or not schema.known or not schema.indices or context.moved:
         return
+    if schema.indices == set(schema.index.split(",")):
+        return  # names of indices, which cannot move as an alias and a pattern can
     now = yield from _mapping(context, schema.index)
     if now.known and now.indices != schema.indices:
         raise MovedError
