@@ -171,6 +171,7 @@ def test_a_run_shows_a_table(node: Node, environment: dict[str, str]) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+@pytest.mark.long
 @pytest.mark.node
 def test_a_sidecar_that_does_not_start_says_why_in_one_sentence(
     es: Elasticsearch, node: Node, environment: dict[str, str], tmp_path: Path

@@ -19,6 +19,7 @@ import httpx
 import pytest
 from corpus import fill
 from elasticsearch import Elasticsearch
+from ingests import an_ingest, everything, read
 from server import sidecar
 from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 
@@ -122,43 +123,23 @@ def test_a_server_that_hangs_up_is_an_error_of_one_sentence(
     assert "no Elasticsearch answers" in done.stderr
 
 
-def test_one_line_over_what_elasticsearch_takes_is_a_reject_and_the_others_are_indexed(
-    es: Elasticsearch, node: Node, index: str, models: tuple[Path, Path], tmp_path: Path
+def test_a_document_over_what_elasticsearch_takes_is_a_reject_and_the_others_are_indexed(
+    es: Elasticsearch, index: str, tmp_path: Path
 ) -> None:
     """Elasticsearch refuses a body over 100 MB
     and closes the connection while the rest of it is being sent.
     """
-    source, rejects = tmp_path / "source.jsonl", tmp_path / "rejects.jsonl"
-    with source.open("w") as lines:
-        lines.write(json.dumps({"_id": "before", "text": "the king signed"}) + "\n")
-        lines.write(json.dumps({"_id": "large", "text": "short", "padding": "x" * 130_000_000}) + "\n")
-        lines.write(json.dumps({"_id": "after", "text": "the queen signed"}) + "\n")
-    command = [
-        sys.executable,
-        "-m",
-        "es_rerank",
-        "ingest",
-        index,
-        str(source),
-        "--rejects",
-        str(rejects),
-        "--embedder",
-        str(models[1]),
+    documents = [
+        {"_id": "before", "text": "the king signed"},
+        {"_id": "large", "text": "short", "padding": "x" * 130_000_000},
+        {"_id": "after", "text": "the queen signed"},
     ]
-    done = subprocess.run(
-        [*command, "--elasticsearch-url", node.url, "--json"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 6, done.stderr
-    counted = json.loads(done.stdout)
-    assert (counted["documents"], counted["failed"]) == (2, 1)
-    (refused,) = map(json.loads, rejects.read_text().splitlines())
+    report = an_ingest(es).run(index, documents, rejects=tmp_path / "rejects.jsonl")
+    assert (report.documents, report.failed) == (2, 1)
+    (refused,) = read(report.rejects)
     assert refused["id"] == "large"
     assert "http.max_content_length" in refused["reason"]
-    assert es.count(index=index)["count"] == 2
+    assert everything(es, index) == {"before", "after"}
 
 
 @pytest.mark.parametrize("arguments", [["--json"], []], ids=["json", "table"])

@@ -176,6 +176,7 @@ def _check(shown: dict[str, Any], node: Node) -> None:
     assert set(shown["seconds"]) == {"node", "ingest", "search_p50"}
 
 
+@pytest.mark.long
 @pytest.mark.node
 def test_with_the_bundled_models_reranking_is_worth_it(node: Node, environment: dict[str, str]) -> None:
     bundled = {

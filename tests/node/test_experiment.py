@@ -207,6 +207,7 @@ def models(tmp_path: Path) -> list[str]:
     return model_options(tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.node
 def test_evaluate_from_the_command_line(
     node: Node, es: Elasticsearch, whole: Path, models: list[str]

@@ -29,6 +29,7 @@ def attacked(node: Node, es: Elasticsearch, index: str, folder: Path, count: int
     assert outcome.statuses["200"] > count / 20, outcome.statuses
 
 
+@pytest.mark.long
 def test_three_hundred_bad_requests_find_no_fault(
     node: Node, es: Elasticsearch, index: str, tmp_path: Path
 ) -> None:

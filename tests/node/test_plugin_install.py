@@ -29,7 +29,10 @@ UNREADABLE_BY_OTHERS = 0o077
 
 
 @pytest.mark.usefixtures("plugin_sidecar")
-@pytest.mark.parametrize(("fixture", "version"), [("plugin_node", VERSION), ("plugin_node_9_1", "9.1.0")])
+@pytest.mark.parametrize(
+    ("fixture", "version"),
+    [("plugin_node", VERSION), pytest.param("plugin_node_9_1", "9.1.0", marks=pytest.mark.long)],
+)
 @pytest.mark.node
 def test_a_node_with_the_plugin_says_how_it_is(
     request: pytest.FixtureRequest, sidecar_port: int, fixture: str, version: str

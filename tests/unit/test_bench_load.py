@@ -247,6 +247,7 @@ def measured(contenders: Sequence[Contender], rates: Sequence[float] | None = (2
     return contest
 
 
+@pytest.mark.long
 def test_servers_are_measured_and_what_fails_says_why(fake: Start) -> None:
     contest = measured(
         [contender(fake, name) for name in ("is well", "is wrong", "refuses", "fails", "ends", "dies")]
@@ -283,6 +284,7 @@ def test_a_server_that_answers_nothing_under_load_says_why(fake: Start) -> None:
         assert not row.steps
 
 
+@pytest.mark.long
 def test_without_rates_each_server_is_offered_shares_of_its_own_capacity(fake: Start) -> None:
     (row,) = measured([contender(fake, "is well")], None).rows
     assert row.capacity is not None
@@ -322,6 +324,7 @@ def test_refusals_and_late_answers_are_counted(fake: Start) -> None:
         assert asyncio.run(outcomes(fake(behaviour))) == {outcome}
 
 
+@pytest.mark.long
 def test_our_sidecar_gives_the_models_own_scores(tmp_path: Path) -> None:
     folder, other = tiny_cross_encoder(tmp_path / "a"), tiny_cross_encoder(tmp_path / "b", seed=1)
     (folder / "second.onnx").write_bytes((other / GRAPH).read_bytes())

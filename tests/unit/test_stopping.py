@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,19 @@ from es_rerank.errors import IngestError
 from ingest_pipelines import IngestReport
 
 _CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_not_ignored() -> Iterator[None]:
+    """Under nohup SIGHUP is ignored, and SIGINT in the background of a shell."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in _CODES if _ignored(number)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def _ignored(number: signal.Signals) -> bool:
+    return signal.getsignal(number) == signal.SIG_IGN
 
 
 @pytest.mark.parametrize(("number", "code"), _CODES.items())
