@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
-from elasticsearch import ApiError, BadRequestError, Elasticsearch, NotFoundError
+from elasticsearch import BadRequestError, Elasticsearch, NotFoundError
 
 from es_rerank.errors import IndexMismatchError, SettingsError
 
-from .patience import BUSY, Patience, own
+from .node_versions import node_versions
+from .patience import Patience, own
 from .vector_options import (
     VECTORS,
     VectorOptions,
@@ -31,17 +31,9 @@ def takes_oversampling(client: Elasticsearch) -> bool:
 
     Raises the client's errors of a cluster that is busy.
     """
-    try:
-        nodes = own(client.nodes.info(filter_path="nodes.*.version")).get("nodes", {})
-    except ApiError as error:
-        if error.status_code in BUSY:
-            raise
-        return True
-    found = [re.match(r"(\d+)\.(\d+)", node.get("version", "")) for node in nodes.values()]
-    versions = [(int(match[1]), int(match[2])) for match in found if match]
     return all(
         major > max(_OVERSAMPLES_SINCE) or minor >= _OVERSAMPLES_SINCE.get(major, minor + 1)
-        for major, minor in versions
+        for major, minor in filter(None, node_versions(client))
     )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable
 
-from elasticsearch import ApiError, Elasticsearch
+from elasticsearch import Elasticsearch
 
 from es_rerank.types import FloatArray
 
-from .patience import BUSY, own
+from .node_versions import node_versions
 
 PACKED_SINCE = (9, 3)
 """First version of Elasticsearch that reads big-endian float32 in base64:
@@ -27,13 +26,7 @@ def written_for(client: Elasticsearch) -> EncodeVector:
     were indexed in 2.0 s instead of 3.6 s on a single node. Every version reads numbers, so they are used
     when the cluster does not tell its versions. Raises the client's errors of a cluster that is busy.
     """
-    try:
-        nodes = own(client.nodes.info(filter_path="nodes.*.version")).get("nodes", {})
-    except ApiError as error:
-        if error.status_code in BUSY:
-            raise
-        return as_numbers
-    versions = [_version(node.get("version", "")) for node in nodes.values()]
+    versions = node_versions(client)
     return pack_vector if versions and min(versions) >= PACKED_SINCE else as_numbers
 
 
@@ -48,8 +41,3 @@ def pack_vector(vector: FloatArray) -> str:
 def as_numbers(vector: FloatArray) -> list[float]:
     """Return the vector as a list of dims numbers."""
     return [float(value) for value in vector]
-
-
-def _version(text: str) -> tuple[int, ...]:
-    match = re.match(r"(\d+)\.(\d+)", text)
-    return tuple(int(part) for part in match.groups()) if match else ()

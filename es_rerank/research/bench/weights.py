@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +57,8 @@ def bundled_weights(out: Path) -> Path:
     folder = model_folder(BUNDLED_RERANKER)
     manifest = read_manifest(folder, kind="cross-encoder")
     tensors = dequantised(onnx.load(folder / manifest.variant("int8")))
-    out.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
-    shutil.copyfile(folder / TOKENIZER, out / TOKENIZER)
     config = _config(tensors)
+    out.mkdir(parents=True, exist_ok=True)
     if manifest.early_exit is not None:
         layer = manifest.early_exit.layer
         config[EXIT_LAYERS] = [layer]
@@ -77,14 +76,7 @@ def bundled_weights(out: Path) -> Path:
             },
             out / EXIT_HEADS,
         )
-    files = {
-        "config.json": config,
-        "tokenizer_config.json": _tokenizer_config(manifest.max_length),
-        "special_tokens_map.json": _SPECIAL_TOKENS,
-    }
-    for name, content in files.items():
-        (out / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return out
+    return _torch_folder(out, folder, manifest.max_length, tensors, config, save_file)
 
 
 def bundled_embedder_weights(out: Path) -> Path:
@@ -97,14 +89,29 @@ def bundled_embedder_weights(out: Path) -> Path:
     folder = model_folder(BUNDLED_EMBEDDER)
     manifest = read_manifest(folder, kind="bi-encoder")
     tensors = dequantised(onnx.load(folder / manifest.variant("int8")))
+    config = _config({f"bert.{name}": value for name, value in tensors.items()})
+    config["architectures"] = ["BertModel"]
+    return _torch_folder(out, folder, manifest.max_length, tensors, config, save_file)
+
+
+def _torch_folder(
+    out: Path,
+    folder: Path,
+    max_length: int,
+    tensors: Tensors,
+    config: dict[str, Any],
+    save_file: Callable[..., None],
+) -> Path:
+    """Write a torch folder ``out`` with the tokenizer of ``folder``, and return ``out``.
+
+    ``save_file`` is that of safetensors, which its callers import, because only an extra installs it.
+    """
     out.mkdir(parents=True, exist_ok=True)
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
     shutil.copyfile(folder / TOKENIZER, out / TOKENIZER)
-    config = {**_config({f"bert.{name}": value for name, value in tensors.items()})}
-    config["architectures"] = ["BertModel"]
     files = {
         "config.json": config,
-        "tokenizer_config.json": _tokenizer_config(manifest.max_length),
+        "tokenizer_config.json": _tokenizer_config(max_length),
         "special_tokens_map.json": _SPECIAL_TOKENS,
     }
     for name, content in files.items():
