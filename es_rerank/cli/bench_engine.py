@@ -16,8 +16,8 @@ from ..defaults import WINDOW
 from ..engine.processor import cores
 from ..errors import ModelError, SettingsError
 from ..export import ExportOptions, export_model
-from ..export.source import exit_layers
 from ..models.catalog import INT8_TEXTS
+from ..models.source.model import exit_layers
 from ..research.bench.engine import ENGINE_ROUNDS, TIMED_CANDIDATES, TIMED_PAIRS, Contest, label
 from ..research.bench.peers import PEERS, Peer
 from ..research.bench.peers.environment import default_environments

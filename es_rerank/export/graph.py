@@ -18,8 +18,8 @@ from transformers import AutoModelForSeq2SeqLM
 from ..engine.processor import adds_bytes_exactly
 from ..errors import ModelFolderError
 from ..models.manifest import ModelKind, Quantisation, QuantisationScheme
+from ..models.source.model import SourceModel
 from . import Int8Range
-from .source import SourceModel
 from .static_int8 import FULL, REDUCED, Feeds, quantise_static
 
 TASKS: dict[ModelKind, str] = {"cross-encoder": "text-classification", "bi-encoder": "feature-extraction"}

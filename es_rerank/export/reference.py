@@ -15,10 +15,10 @@ from transformers import AutoModel, AutoModelForSeq2SeqLM, AutoModelForSequenceC
 
 from ..errors import ModelFolderError
 from ..models.manifest import MonoT5Contract
+from ..models.source.files import module_settings
+from ..models.source.model import SourceModel
 from ..text.prompted_pairs import QUERY_SHARE
 from ..types import FloatArray
-from .source import SourceModel
-from .source_files import module_settings
 
 Logit = Callable[[str, str], float]
 """A function from query and passage to a logit."""

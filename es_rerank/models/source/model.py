@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ModelFolderError, SettingsError
-from ..models.catalog import ANSWERS, DEFAULT_WINDOW, EXIT_LAYERS, FAMILIES, Family, family_named, family_of
-from ..models.manifest import BiEncoderContract, CrossEncoderContract, ModelKind, MonoT5Contract
-from . import ExportOptions
-from .source_contracts import bi_encoder_contract, cross_encoder_contract, monot5_contract
-from .source_files import BI_ENCODER_MODULES, label_names, module_settings, module_types, read_json
+from ...errors import ModelFolderError, SettingsError
+from ..catalog import ANSWERS, DEFAULT_WINDOW, EXIT_LAYERS, FAMILIES, Family, family_named, family_of
+from ..manifest import BiEncoderContract, CrossEncoderContract, ModelKind, MonoT5Contract
+from . import SourceOptions
+from .contracts import bi_encoder_contract, cross_encoder_contract, monot5_contract
+from .files import BI_ENCODER_MODULES, label_names, module_settings, module_types, read_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -39,7 +39,7 @@ class SourceModel:
     bi_encoder: BiEncoderContract | None = None
 
 
-def read_source(folder: Path, options: ExportOptions) -> SourceModel:
+def read_source(folder: Path, options: SourceOptions) -> SourceModel:
     """Return what the files of the folder and the options say about the model.
 
     Raises ModelFolderError for a folder that is not a torch model that can be exported. Raises SettingsError
@@ -140,7 +140,7 @@ def _check_head(folder: Path, kind: ModelKind, architecture: str) -> None:
         )
 
 
-def _family(kind: ModelKind, architecture: str, options: ExportOptions, *, modular: bool) -> Family:
+def _family(kind: ModelKind, architecture: str, options: SourceOptions, *, modular: bool) -> Family:
     """Return the family that the user named; else the family of the architecture.
 
     A modular cross-encoder has the family of its bare encoder.

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import ModelFolderError, SettingsError
-from ..models.catalog import Family
-from ..models.manifest import (
+from ...errors import ModelFolderError, SettingsError
+from ..catalog import Family
+from ..manifest import (
     BiEncoderContract,
     CrossEncoderContract,
     MonoT5Contract,
     StatedActivation,
     Truncation,
 )
-from . import ExportOptions
-from .source_files import (
+from . import SourceOptions
+from .files import (
     BI_ENCODER_MODULES,
     label_names,
     model_settings,
@@ -140,7 +140,7 @@ def _refuse_changed_inputs(folder: Path) -> None:
 
 
 def monot5_contract(
-    folder: Path, config: Mapping[str, Any], family: Family, options: ExportOptions
+    folder: Path, config: Mapping[str, Any], family: Family, options: SourceOptions
 ) -> MonoT5Contract:
     """Return the contract of a monoT5: the answers of its family, or those of the options.
 
@@ -160,7 +160,7 @@ def monot5_contract(
     )
 
 
-def bi_encoder_contract(folder: Path, config: Mapping[str, Any], options: ExportOptions) -> BiEncoderContract:
+def bi_encoder_contract(folder: Path, config: Mapping[str, Any], options: SourceOptions) -> BiEncoderContract:
     """Return the contract that sentence-transformers' files state; without such files, mean pooling.
 
     Raises ModelFolderError for modules or a pooling that are not exported here.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelFolderError
+from ...errors import ModelFolderError
 
 BI_ENCODER_MODULES = {"Transformer", "Pooling", "Normalize"}
 """The modules that a bi-encoder may have. The runtime does pooling and normalization itself."""
