@@ -1,4 +1,4 @@
-"""What the files of a model say about it, be it a torch folder or one with ready-made graphs. Needs no torch."""
+"""What the files of a model say about it: torch weights or ready-made graphs. Needs no torch."""
 
 from __future__ import annotations
 
