@@ -68,9 +68,10 @@ def calibrate(
 ) -> None:
     """Learn the calibration of a cross-encoder from training splits and write it into its manifest."""
     check_evaluate("learning a calibration")
+    from ..models.contracts import CalibrationRecord
     from ..models.load import calibration_of, load_embedder
     from ..models.local.cross_encoder import CrossEncoder
-    from ..models.manifest import CalibrationRecord, read_manifest, write_manifest
+    from ..models.manifest import read_manifest, write_manifest
     from ..research.training.calibration import calibrate as learn
     from ..research.training.recipe import read_recipe
     from ..text.chunking import Chunker

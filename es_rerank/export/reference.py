@@ -14,7 +14,7 @@ from tokenizers import normalizers
 from transformers import AutoModel, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from ..errors import ModelFolderError
-from ..models.manifest import MonoT5Contract
+from ..models.contracts import MonoT5Contract
 from ..models.source.files import module_settings
 from ..models.source.model import SourceModel
 from ..text.prompted_pairs import QUERY_SHARE

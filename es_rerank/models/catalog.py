@@ -41,6 +41,7 @@ class Family:
     truncation: TruncationStrategy = "longest_first"
     reserved_positions: int = 0
     monot5s: tuple[str, ...] = ()
+    decoders: tuple[str, ...] = ()
     answers: tuple[str, str] | None = None
 
     def architectures(self, kind: ModelKind) -> tuple[str, ...]:
@@ -50,6 +51,8 @@ class Family:
                 return self.cross_encoders
             case "monot5":
                 return self.monot5s
+            case "decoder":
+                return self.decoders
             case "bi-encoder":
                 return self.bi_encoders
 

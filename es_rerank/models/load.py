@@ -15,20 +15,13 @@ from ..errors import ModelFolderError, SettingsError
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER, Settings
 from . import LoadedEmbedder, LoadedReranker
 from .access import Access
+from .contracts import CalibrationRecord
 from .embedder_spec import parse_embedder
 from .local.bi_encoder import BiEncoder
 from .local.cross_encoder import CrossEncoder
 from .local.local import LocalReranker
 from .local.monot5 import MonoT5
-from .manifest import (
-    MANIFEST,
-    RERANKERS,
-    CalibrationRecord,
-    Manifest,
-    ModelKind,
-    parse_manifest,
-    read_manifest,
-)
+from .manifest import MANIFEST, RERANKERS, Manifest, ModelKind, parse_manifest, read_manifest
 from .measuring import measure_of
 from .spec import ModelSpec, name_and_model, name_fault, parse_model
 from .wrappers.cached import ScoreCache, cached

@@ -12,114 +12,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from ..errors import ModelFolderError
-from ..text.pairs import BGE_QUERY_SHARE, TruncationStrategy
-from ..text.prompted_pairs import MONOT5_PROMPT, PromptTruncation
 from ..types import Calibration
+from .contracts import (
+    BiEncoderContract,
+    CalibrationRecord,
+    CrossEncoderContract,
+    DecoderContract,
+    ManifestPart,
+    MonoT5Contract,
+)
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 FORMAT_VERSION: Literal[1] = 1
 
-ModelKind = Literal["cross-encoder", "monot5", "bi-encoder"]
+ModelKind = Literal["cross-encoder", "monot5", "decoder", "bi-encoder"]
 Precision = Literal["fp32", "int8"]
 QuantisationScheme = Literal["QInt8 weights, static activations", "QInt8 weights, dynamic activations"]
 GraphPass = Literal["attention", "first_row"]
-StatedActivation = Literal["Sigmoid", "Identity", "Softmax"]
 
-RERANKERS: frozenset[ModelKind] = frozenset({"cross-encoder", "monot5"})
+RERANKERS: frozenset[ModelKind] = frozenset({"cross-encoder", "monot5", "decoder"})
 """The kinds of model that score pairs of query and passage; the other kind embeds texts."""
 
 _READ_BYTES = 1 << 20
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FileRecord(_Part):
+class FileRecord(ManifestPart):
     """Size and checksum of a file when the folder was written; ``sha256`` is in hexadecimal."""
 
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
 
 
-class Truncation(_Part):
-    """How a pair is truncated when it is longer than the model's input.
-
-    ``query_share`` is the share of the input that the strategy ``only_second`` leaves to the query.
-    """
-
-    strategy: TruncationStrategy = "longest_first"
-    query_share: float = Field(default=BGE_QUERY_SHARE, gt=0, lt=1)
-
-
-class CalibrationRecord(_Part):
-    """The coefficients of ``types.Calibration``; probability is the logistic of their weighted sum.
-
-    ``types.Calibration`` says which value each coefficient multiplies. ``error`` is the expected calibration
-    error of the blended probabilities, 0..1, and ``pair_error`` that of the pair's. Both are None where
-    nobody measured them. ``es-rerank calibrate`` measures them on windows that the coefficients were not
-    fitted to.
-    """
-
-    logit: float = 1.0
-    first_stage: float = 0.0
-    intercept: float = 0.0
-    pair_logit: float | None = None
-    pair_intercept: float | None = None
-    error: float | None = Field(default=None, ge=0, le=1)
-    pair_error: float | None = Field(default=None, ge=0, le=1)
-
-    def coefficients(self) -> Calibration:
-        """Return the calibration as the NamedTuple that scoring uses."""
-        return Calibration(**self.model_dump(include=set(Calibration._fields)))
-
-
-class CrossEncoderContract(_Part):
-    """How a cross-encoder turns a pair into a logit.
-
-    ``labels``: 1 when the graph returns the logit itself, 2 when the logit is the second output minus the
-    first. ``activation`` names the function from logit to probability. ``stated_activation`` is the function
-    that the exported model's own files apply to its logits, or None when they state none. It tells whether
-    the scores that the model's authors publish are logits or probabilities; it does not change the scores
-    here.
-    """
-
-    truncation: Truncation = Truncation()
-    labels: Literal[1, 2] = 1
-    activation: Literal["logistic"] = "logistic"
-    stated_activation: StatedActivation | None = None
-
-
-class MonoT5Contract(_Part):
-    """How a monoT5 turns a prompt into a logit: the logit of ``true_token`` minus the logit of
-    ``false_token``.
-
-    ``prompt`` contains ``{query}`` and ``{document}``. ``truncation``: ``document`` cuts a document that is
-    too long and keeps the text of the prompt after it; ``prompt`` cuts the whole prompt at its end, as
-    pygaggle does.
-    """
-
-    prompt: str = MONOT5_PROMPT
-    false_token: str
-    true_token: str
-    truncation: PromptTruncation = "document"
-
-
-class BiEncoderContract(_Part):
-    """How a bi-encoder turns texts into vectors; a prefix is put before the text of a query or a passage."""
-
-    dims: int = Field(ge=1)
-    pooling: Literal["mean", "cls"]
-    normalise: Literal[True] = True
-    query_prefix: str = ""
-    passage_prefix: str = ""
-
-
-class Quantisation(_Part):
+class Quantisation(ManifestPart):
     """How the int8 graph was made, and on which processors its speed and scores hold.
 
     Activations are ``static`` when their scales were fixed at export, ``dynamic`` when every run computes
@@ -137,7 +65,7 @@ class Quantisation(_Part):
     kept_fp32: tuple[str, ...] = ()
 
 
-class Int8Parity(_Part):
+class Int8Parity(ManifestPart):
     """The int8 graph compared with torch: differences of scores, and the share of passage pairs in the same
     order.
 
@@ -152,7 +80,7 @@ class Int8Parity(_Part):
     min_cosine: float | None = None
 
 
-class EarlyExit(_Part):
+class EarlyExit(ManifestPart):
     """The layer after which a cross-encoder may stop, counted from 1, and the two graphs before and after it.
 
     For each precision, ``first`` names the graph that ends at this layer and ``rest`` the graph of the layers
@@ -164,7 +92,7 @@ class EarlyExit(_Part):
     rest: dict[Precision, str]
 
 
-class Parity(_Part):
+class Parity(ManifestPart):
     """What the export measured against torch on ``pairs`` fixed pairs; ``fp32_max_difference`` is at most
     ``tolerance``.
     """
@@ -175,7 +103,7 @@ class Parity(_Part):
     int8: Int8Parity | None = None
 
 
-class Manifest(_Part):
+class Manifest(ManifestPart):
     """The description of an exported model, as ``manifest.json`` holds it.
 
     ``source`` and ``revision`` say what was exported, ``architecture`` is the class in its ``config.json``,
@@ -200,6 +128,7 @@ class Manifest(_Part):
     scripts: tuple[str, ...] | None = None
     cross_encoder: CrossEncoderContract | None = None
     monot5: MonoT5Contract | None = None
+    decoder: DecoderContract | None = None
     bi_encoder: BiEncoderContract | None = None
     calibration: CalibrationRecord | None = None
     early_exit: EarlyExit | None = None
@@ -209,13 +138,14 @@ class Manifest(_Part):
     passes: tuple[GraphPass, ...] = ()
     quantisation: Quantisation | None = None
     parity: Parity | None = None
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         contracts = {
             "cross-encoder": self.cross_encoder,
             "monot5": self.monot5,
+            "decoder": self.decoder,
             "bi-encoder": self.bi_encoder,
         }
         if [kind for kind, contract in contracts.items() if contract is not None] != [self.kind]:

@@ -21,10 +21,10 @@ from tiny_models import tiny_bi_encoder, tiny_cross_encoder
 from es_rerank import RerankClient
 from es_rerank.errors import RemoteModelError
 from es_rerank.models.access import Access
+from es_rerank.models.contracts import CalibrationRecord
 from es_rerank.models.hosted.remote import RemoteReranker
 from es_rerank.models.load import load_reranker
 from es_rerank.models.local.cross_encoder import CrossEncoder
-from es_rerank.models.manifest import CalibrationRecord
 from es_rerank.node import Node
 from es_rerank.settings import PREFIX
 from es_rerank.sidecar.access.keys import key_hash

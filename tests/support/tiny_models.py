@@ -14,17 +14,19 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from es_rerank.engine.session import EXIT_LOGITS, HIDDEN
 from es_rerank.export.early_exit import split
-from es_rerank.models.manifest import (
-    MANIFEST,
-    TOKENIZER,
+from es_rerank.models.contracts import (
     BiEncoderContract,
     CalibrationRecord,
     CrossEncoderContract,
+    MonoT5Contract,
+    Truncation,
+)
+from es_rerank.models.manifest import (
+    MANIFEST,
+    TOKENIZER,
     EarlyExit,
     Manifest,
     ModelKind,
-    MonoT5Contract,
-    Truncation,
     file_record,
     parse_manifest,
     write_manifest,

@@ -13,17 +13,11 @@ from tiny_models import GRAPH, reseal, tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.models.catalog import FAMILIES, family_named, family_of
+from es_rerank.models.contracts import CalibrationRecord
 from es_rerank.models.load import load_embedder, load_reranker, local_reranker, model_folder
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.local.cross_encoder import CrossEncoder
-from es_rerank.models.manifest import (
-    MANIFEST,
-    CalibrationRecord,
-    file_record,
-    read_manifest,
-    verify,
-    write_manifest,
-)
+from es_rerank.models.manifest import MANIFEST, file_record, read_manifest, verify, write_manifest
 from es_rerank.settings import BUNDLED_EMBEDDER
 from es_rerank.types import Calibration
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...text.pairs import PairEncoder
-from ..manifest import CrossEncoderContract, Manifest, ModelKind
+from ..contracts import CrossEncoderContract
+from ..manifest import Manifest, ModelKind
 from .local import LocalReranker, Pairs
 
 if TYPE_CHECKING:

@@ -9,13 +9,7 @@ from typing import Any, Literal
 
 from ...errors import ModelFolderError, SettingsError
 from ..catalog import Family
-from ..manifest import (
-    BiEncoderContract,
-    CrossEncoderContract,
-    MonoT5Contract,
-    StatedActivation,
-    Truncation,
-)
+from ..contracts import BiEncoderContract, CrossEncoderContract, MonoT5Contract, StatedActivation, Truncation
 from . import SourceOptions
 from .files import (
     BI_ENCODER_MODULES,

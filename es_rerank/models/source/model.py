@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelFolderError, SettingsError
 from ..catalog import ANSWERS, DEFAULT_WINDOW, EXIT_LAYERS, FAMILIES, Family, family_named, family_of
-from ..manifest import BiEncoderContract, CrossEncoderContract, ModelKind, MonoT5Contract
+from ..contracts import BiEncoderContract, CrossEncoderContract, MonoT5Contract
+from ..manifest import ModelKind
 from . import SourceOptions
 from .contracts import bi_encoder_contract, cross_encoder_contract, monot5_contract
 from .files import BI_ENCODER_MODULES, label_names, module_settings, module_types, read_json
@@ -78,6 +79,8 @@ def read_source(folder: Path, options: SourceOptions) -> SourceModel:
             )
         case "monot5":
             return replace(source, monot5=monot5_contract(folder, config, family, options))
+        case "decoder":
+            raise ModelFolderError(f"{folder} is a decoder, which cannot be exported yet")
         case "bi-encoder":
             return replace(source, bi_encoder=bi_encoder_contract(folder, config, options))
 
