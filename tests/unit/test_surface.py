@@ -18,7 +18,7 @@ from es_rerank import errors
 from es_rerank.cli.app import app
 from es_rerank.defaults import MOST_WINDOW
 from es_rerank.engine.batch_runner import ACCELERATOR_TOKENS
-from es_rerank.export.parity import LEAST_AGREEMENT
+from es_rerank.models.parity_pairs import LEAST_AGREEMENT
 from es_rerank.models.wrappers.cascade import LEAST_KEPT
 from es_rerank.research.bench.cost import CANDIDATE_COUNTS, TOKENS
 from es_rerank.research.bench.under_load import CAPACITY_SHARES

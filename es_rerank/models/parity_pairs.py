@@ -1,4 +1,6 @@
-"""The fixed texts on which an export is compared with torch: every query with every passage, 80 pairs.
+"""The fixed texts on which graphs of a model are compared: every query with every passage, 80 pairs.
+
+An export is compared with torch on them, an imported int8 graph with the fp32 graph beside it.
 
 They cover what breaks exports: one word and a long question, an empty text, Chinese, accents, code,
 punctuation, and a passage longer than every window. No text spells out a special token: this engine reads it
@@ -6,6 +8,13 @@ as text, and Hugging Face reads it as the token.
 """
 
 from __future__ import annotations
+
+import numpy as np
+
+from ..types import FloatArray
+
+LEAST_AGREEMENT = 0.9
+"""Smallest share of passage pairs of one query that int8 must leave in the order of the original."""
 
 _QUESTION = (
     "I have been reading about the way in which tides are formed and I understand that the moon pulls on "
@@ -74,3 +83,23 @@ PARITY_PASSAGES: tuple[str, ...] = (
 PARITY_PAIRS: tuple[tuple[str, str], ...] = tuple(
     (query, passage) for query in PARITY_QUERIES for passage in PARITY_PASSAGES
 )
+
+
+def pairwise_agreement(reference: FloatArray, other: FloatArray) -> float:
+    """Return the share of passage pairs that two arrays of scores put in the same order, from 0 to 1.
+
+    Both arrays are (n_queries * n_passages,), query by query. A pair is two passages of the same query.
+    Pairs that ``reference`` scores equally do not count. Pairs that only ``other`` scores equally count as
+    different.
+    Kendall's tau is twice this share minus one.
+    """
+    same, counted = 0, 0
+    for first, second in zip(
+        reference.reshape(len(PARITY_QUERIES), len(PARITY_PASSAGES)),
+        other.reshape(len(PARITY_QUERIES), len(PARITY_PASSAGES)),
+        strict=True,
+    ):
+        order, other_order = (np.sign(row[:, None] - row[None, :]) for row in (first, second))
+        counted += int((order != 0).sum())
+        same += int(((order == other_order) & (order != 0)).sum())
+    return same / counted if counted else 1.0
