@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import subprocess
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .. import maven
 from ..errors import NodeError
 from .account import make_reachable
 from .plugin.archive import build, contents_of
@@ -27,9 +26,7 @@ STRIPPED = (
 )
 """What a node from Maven lacks, in a sentence."""
 
-_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
 _ARTIFACT = "org.elasticsearch.distribution.integ-test-zip:elasticsearch:{version}:zip"
-_DOWNLOAD_TIMEOUT_S = 900.0
 _DRAFT_PREFIX = ".unpacking-"
 _CHECKSUM_DIGITS = 12
 
@@ -38,11 +35,6 @@ def unpacked(cache: Path, version: str = VERSION) -> Path | None:
     """Return the folder of the unpacked distribution in ``cache``, None if it is not there yet."""
     folder = _folder(cache, version)
     return folder if folder.is_dir() else None
-
-
-def has_maven(environ: Mapping[str, str]) -> bool:
-    """Return whether Maven is on the PATH of ``environ``."""
-    return shutil.which("mvn", path=environ.get("PATH", os.defpath)) is not None
 
 
 def fetch(cache: Path, java_home: Path, version: str = VERSION) -> Path:
@@ -145,39 +137,10 @@ def _extract(source: zipfile.ZipFile, entry: zipfile.ZipInfo, draft: Path) -> No
 
 
 def _download(folder: Path, java_home: Path, version: str) -> Path:
-    artifact = _ARTIFACT.format(version=version)
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise NodeError(
-            f"Elasticsearch {version} is not in the cache and Maven (mvn), which fetches it, is not on PATH; "
-            "install Maven"
-        )
-    command = [maven, "-q", "-B", _PLUGIN, f"-Dartifact={artifact}", f"-DoutputDirectory={folder}"]
-    environ = {**os.environ, "JAVA_HOME": str(java_home)}
-    try:
-        done = subprocess.run(  # noqa: S603 Maven, by a list of arguments  # nosec B603
-            command,
-            cwd=folder,
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=_DOWNLOAD_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise NodeError(
-            f"Maven did not fetch {artifact} within {_DOWNLOAD_TIMEOUT_S:.0f} seconds; "
-            "check the network and the mirrors in ~/.m2/settings.xml"
-        ) from error
-    archives = list(folder.glob("*.zip"))
-    if done.returncode != 0 or not archives:
-        raise NodeError(
-            f"Maven cannot fetch {artifact}: {_first_line(done)}; "
-            "check the network and the mirrors in ~/.m2/settings.xml"
-        )
-    return archives[0]
-
-
-def _first_line(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return lines[0] if lines else f"exit status {done.returncode}"
+    return maven.copied(
+        _ARTIFACT.format(version=version),
+        folder,
+        missing=f"Elasticsearch {version} is not in the cache",
+        error=NodeError,
+        java_home=java_home,
+    )

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from ..addresses import masked, resolved
 from ..defaults import HOST, PORT
 from ..errors import NodeError, SettingsError, UnreachableError
+from ..maven import has_maven
 from ..settings import read_settings
 from . import distribution, docker, elastic_archive, java, process
 from .account import default_cache, home_of
@@ -220,7 +221,7 @@ def obstacles(
                 f"a JDK {java.OLDEST} or newer",
             )
         )
-    if distribution.unpacked(cache, version) is None and not distribution.has_maven(environ):
+    if distribution.unpacked(cache, version) is None and not has_maven(environ):
         missing.append(Obstacle("Maven (mvn) is not on PATH", "Maven"))
     return missing
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from es_rerank.maven import has_maven
 from es_rerank.node import distribution, java, process
 from es_rerank.node.account import account, default_cache, home_of
 from es_rerank.node.process import SettingValue
@@ -32,7 +33,7 @@ _STARTUP_S = 300.0
 def _jdk() -> Path:
     jdk = java.find(os.environ)
     has_distribution = distribution.unpacked(default_cache()) is not None
-    if jdk is None or not (has_distribution or distribution.has_maven(os.environ)):
+    if jdk is None or not (has_distribution or has_maven(os.environ)):
         pytest.skip("a node that the test configures needs a JDK 21+ and Maven; install them to run this")
     return jdk.home
 

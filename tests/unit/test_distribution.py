@@ -82,6 +82,41 @@ def test_what_maven_complains_of_is_quoted(folder: Path) -> None:
         distribution.fetch(folder / "cache", folder)
 
 
+@pytest.mark.usefixtures("maven")
+@pytest.mark.parametrize(
+    ("printed", "message"),
+    [
+        (
+            "WARNING: sun.misc.Unsafe is old\n\033[0m[ERROR] no such artifact",
+            r"9\.5\.0:zip: .ERROR. no such artifact; check the network",
+        ),
+        (
+            "The JAVA_HOME environment variable is not defined correctly,\nthis",
+            "not defined correctly; install a JDK",
+        ),
+        ("[ERROR] copy failed: No space left on device", "No space left on device; free space"),
+        ("[ERROR] ~/.m2/x.part (Permission denied)", "Permission denied.*check who may write"),
+        ("", "exit status 3; check the network"),
+    ],
+)
+def test_a_failure_of_maven_is_told_with_its_remedy(folder: Path, printed: str, message: str) -> None:
+    make_program(folder / "bin", "mvn", f"sys.stderr.write({printed!r})\nsys.exit(3)\n")
+    with pytest.raises(NodeError, match=message):
+        distribution.fetch(folder / "cache", folder)
+
+
+def test_without_maven_or_with_one_that_does_not_start_the_message_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(folder / "bin"))
+    with pytest.raises(NodeError, match=r"is not in the cache and Maven \(mvn\).*is not on PATH"):
+        distribution.fetch(folder / "cache", folder)
+    make_program(folder / "bin", "mvn", "")
+    (folder / "bin" / "mvn").write_text("#!/no/such/interpreter\n")
+    with pytest.raises(NodeError, match=r"mvn cannot be started \(No such file"):
+        distribution.fetch(folder / "cache", folder)
+
+
 # -- a start that fails --------------------------------------------------------------------------------------
 
 
