@@ -27,6 +27,9 @@ states after the first layers, which the graph of the other layers reads."""
 _OUTPUTS = (LOGITS, "last_hidden_state", "token_embeddings")
 """``Session.run`` returns the first of these outputs that the graph has, else the graph's first output."""
 
+_DTYPES: dict[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+"""Types of the inputs. PyTorch exports int64; some converters of other frameworks write int32."""
+
 _SLOW_FUSIONS = ["SkipLayerNormFusion"]
 """Optimizers of ONNX Runtime that make these graphs slower, so they are disabled.
 
@@ -56,11 +59,17 @@ class Session:
         self.provider = provider
         self._session = _loaded(path, provider)
         self._path = path
-        self._inputs = {node.name for node in self._session.get_inputs()}
-        if unknown := self._inputs - {"input_ids", "attention_mask", "token_type_ids", "position_ids"}:
+        self._inputs = {node.name: node.type for node in self._session.get_inputs()}
+        if unknown := self._inputs.keys() - {"input_ids", "attention_mask", "token_type_ids", "position_ids"}:
             raise ModelFolderError(
                 f"{path} asks for inputs that are not known here: {', '.join(sorted(unknown))}; "
                 "export the model with: es-rerank export"
+            )
+        if other := {name: dtype for name, dtype in self._inputs.items() if dtype not in _DTYPES}:
+            stated = ", ".join(f"{name} as {dtype}" for name, dtype in sorted(other.items()))
+            raise ModelFolderError(
+                f"{path} asks for {stated}, and only int64 and int32 are given here; export the model with: "
+                "es-rerank export"
             )
         names = [node.name for node in self._session.get_outputs()]
         self._output = next((name for name in _OUTPUTS if name in names), names[0])
@@ -70,15 +79,21 @@ class Session:
 
         A cross-encoder gives logits, (n, labels). An encoder gives hidden states, (n, n_tokens, dims).
         """
-        (output,) = self._session.run([self._output], feeds(self._inputs, ids, type_ids))
+        (output,) = self._session.run([self._output], self._feeds(ids, type_ids))
         return np.asarray(output, dtype=np.float32)
 
     def outputs(
         self, names: Sequence[str], ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]
     ) -> list[FloatArray]:
         """Return the outputs ``names`` for n sequences of equal length, each float32, (n, ...)."""
-        outputs = self._session.run(list(names), feeds(self._inputs, ids, type_ids))
+        outputs = self._session.run(list(names), self._feeds(ids, type_ids))
         return [np.asarray(output, dtype=np.float32) for output in outputs]
+
+    def _feeds(
+        self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]
+    ) -> dict[str, npt.NDArray[Any]]:
+        arrays = feeds(self._inputs, ids, type_ids)
+        return {name: rows.astype(_DTYPES[self._inputs[name]], copy=False) for name, rows in arrays.items()}
 
     def labels(self) -> int:
         """Return how many logits the graph gives for a pair: 1 or 2.

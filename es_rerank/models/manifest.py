@@ -31,7 +31,12 @@ FORMAT_VERSION: Literal[1] = 1
 
 ModelKind = Literal["cross-encoder", "monot5", "decoder", "bi-encoder"]
 Precision = Literal["fp32", "int8"]
-QuantisationScheme = Literal["QInt8 weights, static activations", "QInt8 weights, dynamic activations"]
+QuantisationScheme = Literal[
+    "QInt8 weights, static activations",
+    "QInt8 weights, dynamic activations",
+    "QUInt8 weights, static activations",
+    "QUInt8 weights, dynamic activations",
+]
 GraphPass = Literal["attention", "first_row"]
 
 RERANKERS: frozenset[ModelKind] = frozenset({"cross-encoder", "monot5", "decoder"})
@@ -63,6 +68,13 @@ class Quantisation(ManifestPart):
     fitted: bool = False
     made_for: str
     kept_fp32: tuple[str, ...] = ()
+
+    @property
+    def may_overflow(self) -> bool:
+        """Whether sums may overflow on a processor that does not add bytes exactly. Unsigned weights with
+        unsigned activations are added in wider numbers everywhere.
+        """
+        return not self.reduce_range and self.scheme.startswith("QInt8")
 
 
 class Int8Parity(ManifestPart):
@@ -103,6 +115,28 @@ class Parity(ManifestPart):
     int8: Int8Parity | None = None
 
 
+class Sense(ManifestPart):
+    """How many of the pairs of passages of ``ready_made.sense`` the model puts in their order.
+
+    ``language`` is that of the pairs: ``en`` or ``zh``. A model without fault puts all ``of`` them in order.
+    """
+
+    language: str
+    right: int = Field(ge=0)
+    of: int = Field(ge=1)
+
+
+class Imported(ManifestPart):
+    """What was imported: for each precision the graph's name in the source, and int8 beside fp32.
+
+    ``int8_beside_fp32`` compares the two graphs on the pairs of an export's ``Parity``; absent where the
+    source holds one graph only. Its reference is the fp32 graph and not torch.
+    """
+
+    graphs: dict[Precision, str]
+    int8_beside_fp32: Int8Parity | None = None
+
+
 class Manifest(ManifestPart):
     """The description of an exported model, as ``manifest.json`` holds it.
 
@@ -110,9 +144,11 @@ class Manifest(ManifestPart):
     ``family`` is the row of ``catalog.FAMILIES``. ``max_length`` is in tokens, special tokens included.
     ``scripts`` names the scripts that the model was trained on, as ``text.scripts.main_script`` writes them;
     absent when it is not known. ``files`` lists every file that is read. ``passes`` lists the changes that
-    make the graph compute less:
-    ``attention`` is one operator for a whole sequence without a mask; ``first_row`` computes the last layer
-    for the first token only. ``calibration`` is absent when the probability is the logistic of the logit.
+    make the graph compute less: ``attention`` is one operator for a whole sequence without a mask;
+    ``first_row`` computes the last layer for the first token only. ``calibration`` is absent when the
+    probability is the logistic of the logit.
+    ``imported`` is stated by a model whose graphs were taken ready-made; they were not compared with torch.
+    ``sense`` is absent where nobody measured it.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -138,6 +174,8 @@ class Manifest(ManifestPart):
     passes: tuple[GraphPass, ...] = ()
     quantisation: Quantisation | None = None
     parity: Parity | None = None
+    imported: Imported | None = None
+    sense: tuple[Sense, ...] | None = None
     versions: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")

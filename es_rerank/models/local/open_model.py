@@ -42,17 +42,18 @@ def checked(folder: Path, kind: ModelKind, variant: Precision | None) -> tuple[M
     manifest = read_manifest(folder, kind=kind)
     graph = manifest.variant(variant)
     verify(folder, manifest, graph)
-    scheme = manifest.quantisation
-    if (
-        manifest.precision(variant) == "int8"
-        and scheme is not None
-        and not scheme.reduce_range
-        and not adds_bytes_exactly()
-    ):
+    if manifest.precision(variant) == "int8" and int8_overflows(manifest):
+        assert manifest.quantisation is not None  # noqa: S101 else it is not known to overflow
         _LOG.warning(
             "model %s was quantised for %s; on this processor its sums may overflow, and then its scores are "
             "wrong; export it on this machine, or with --int8-range reduced",
             manifest.name,
-            scheme.made_for,
+            manifest.quantisation.made_for,
         )
     return manifest, folder / graph
+
+
+def int8_overflows(manifest: Manifest) -> bool:
+    """Return whether sums of a model's int8 graph may overflow on this processor, silently."""
+    scheme = manifest.quantisation
+    return scheme is not None and scheme.may_overflow and not adds_bytes_exactly()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ...text.prompted_pairs import PromptTruncation
 from ..manifest import ModelKind
@@ -13,7 +14,7 @@ class SourceOptions:
     """What the user states about a model. ``None`` means that the files of the source decide.
 
     ``false_token`` and ``true_token`` are the answer tokens of a monoT5; the default is those of its family.
-    ``truncation`` says how a monoT5 prompt that is too long is cut.
+    ``truncation`` says how a monoT5 prompt that is too long is cut. ``pooling`` is that of a bi-encoder.
     """
 
     kind: ModelKind | None = None
@@ -21,6 +22,7 @@ class SourceOptions:
     max_length: int | None = None
     query_prefix: str | None = None
     passage_prefix: str | None = None
+    pooling: Literal["mean", "cls"] | None = None
     false_token: str | None = None
     true_token: str | None = None
     truncation: PromptTruncation = "document"

@@ -42,15 +42,15 @@ def cross_encoder_contract(
     Raises ModelFolderError for a model that sentence-transformers would score in another way, SettingsError
     for a classifier with more labels.
     """
-    _refuse_changed_inputs(folder)
+    refuse_changed_inputs(folder)
     labels = _labels(_scores_of_modules(folder) if modular else len(label_names(config)))
     truncation = Truncation(strategy=family.truncation)
     return CrossEncoderContract(
-        truncation=truncation, labels=labels, stated_activation=_stated_activation(folder, config, labels)
+        truncation=truncation, labels=labels, stated_activation=stated_activation(folder, config, labels)
     )
 
 
-def _stated_activation(folder: Path, config: Mapping[str, Any], labels: int) -> StatedActivation | None:
+def stated_activation(folder: Path, config: Mapping[str, Any], labels: int) -> StatedActivation | None:
     """Return the activation that the files put on the logits, None when they state none.
 
     It is read where sentence-transformers reads it (cross_encoder/model.py, ``_parse_model_config``,
@@ -117,7 +117,7 @@ def _labels(count: int) -> Literal[1, 2]:
             )
 
 
-def _refuse_changed_inputs(folder: Path) -> None:
+def refuse_changed_inputs(folder: Path) -> None:
     """Raise ModelFolderError when sentence-transformers would change the two texts that the model reads."""
     settings = model_settings(folder)
     name = settings.get("default_prompt_name")
@@ -174,11 +174,16 @@ def bi_encoder_contract(folder: Path, config: Mapping[str, Any], options: Source
     prompts = settings.get("prompts") or {}
     query, passage = prompts.get("query", ""), prompts.get("document", "") or prompts.get("passage", "")
     return BiEncoderContract(
-        dims=int(config["hidden_size"]),
-        pooling=_pooling(folder),
+        dims=hidden_size(config),
+        pooling=options.pooling or _pooling(folder),
         query_prefix=query if options.query_prefix is None else options.query_prefix,
         passage_prefix=passage if options.passage_prefix is None else options.passage_prefix,
     )
+
+
+def hidden_size(config: Mapping[str, Any]) -> int:
+    """Return how many numbers the hidden state of a token has, as ``config.json`` states it."""
+    return int(config.get("hidden_size") or config.get("d_model") or config["dim"])  # BERT, T5, DistilBERT
 
 
 def _pooling(folder: Path) -> Literal["mean", "cls"]:

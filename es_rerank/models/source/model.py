@@ -69,7 +69,7 @@ def read_source(folder: Path, options: SourceOptions) -> SourceModel:
         kind,
         architecture,
         family,
-        _window(folder, config, family, options.max_length),
+        window(folder, config, family, options.max_length),
         modular=modular,
     )
     match kind:
@@ -118,6 +118,11 @@ def _refuse(folder: Path, config: Mapping[str, Any], architecture: str) -> None:
             "model repository is not run here; choose a model of an architecture that transformers itself "
             "knows"
         )
+    refuse_decoder(folder, architecture)
+
+
+def refuse_decoder(folder: Path, architecture: str) -> None:
+    """Raise ModelFolderError for a model that scores by its next token."""
     if architecture.endswith("ForCausalLM") or "LogitScore" in module_types(folder):
         raise ModelFolderError(
             f"{folder} is a decoder that scores by its next token ({architecture or 'LogitScore'}), as "
@@ -161,7 +166,7 @@ def _family(kind: ModelKind, architecture: str, options: SourceOptions, *, modul
 
 def _kind(folder: Path, config: Mapping[str, Any]) -> ModelKind:
     """Return the kind when the files make it clear. Raises SettingsError when they do not."""
-    if kind := _kind_of_modules(folder):
+    if kind := kind_of_modules(folder):
         return kind
     has_head = any(name.endswith(_HEAD) for name in config.get("architectures") or ())
     if has_head and len(label_names(config)) in {1, 2}:
@@ -172,7 +177,7 @@ def _kind(folder: Path, config: Mapping[str, Any]) -> ModelKind:
     )
 
 
-def _kind_of_modules(folder: Path) -> ModelKind | None:
+def kind_of_modules(folder: Path) -> ModelKind | None:
     """Return the kind that sentence-transformers wrote into a model when it saved it; None when absent."""
     modules = module_types(folder)
     stated = (
@@ -192,7 +197,7 @@ def _kind_of_modules(folder: Path) -> ModelKind | None:
             )
 
 
-def _window(folder: Path, config: Mapping[str, Any], family: Family, asked: int | None) -> int:
+def window(folder: Path, config: Mapping[str, Any], family: Family, asked: int | None) -> int:
     """Return the window in tokens: ``asked``, else what the model states, at most DEFAULT_WINDOW."""
     table = config.get("max_position_embeddings")  # T5 has no such table: its positions are relative
     positions = int(table or DEFAULT_WINDOW) - family.reserved_positions
