@@ -32,23 +32,26 @@ def tiny_jar(
     pooling: Literal["mean", "cls"] = "cls",
     seed: int = 0,
     name: str = NAME,
+    quantised: bool = True,
 ) -> Path:
     """Write a jar with an embedder, make it known as ``maven:NAME``, and return ``jar``.
 
-    The hidden state of each token depends on all tokens that the mask shows.
+    The hidden state of each token depends on all tokens that the mask shows. Without ``quantised`` the graph
+    only bears the name of an int8 graph: then its vectors do not depend on the batch.
     """
     parts = jar.parent / f"parts of {jar.name}"
     parts.mkdir(parents=True)
     _graph(parts, seed)
+    graph = parts / ("int8.onnx" if quantised else GRAPH)
     tiny_tokenizer().save(str(parts / TOKENIZER))
     jar.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(jar, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("META-INF/MANIFEST.MF", "Manifest-Version: 1.0\n")
-        archive.write(parts / "int8.onnx", "tiny-q.onnx")
+        archive.write(graph, "tiny-q.onnx")
         archive.write(parts / TOKENIZER, "tiny-q-tokenizer.json")
     model = maven.JarModel(
         artifact=ARTIFACT,
-        graph=file_record(parts / "int8.onnx"),
+        graph=file_record(graph),
         tokenizer=file_record(parts / TOKENIZER),
         contract=BiEncoderContract(
             dims=DIMS, pooling=pooling, query_prefix=QUERY_PREFIX, passage_prefix=PASSAGE_PREFIX
