@@ -60,6 +60,10 @@ class _Program(LazyGroup):
             "export",
             "Export a torch model to ONNX, quantise it, and keep it only if its scores agree with torch's.",
         ),
+        "import": Entry(
+            "import_model",
+            "Make a model folder from ready-made ONNX graphs of the Hub, a folder or a jar, without torch.",
+        ),
         "search": Entry(
             "search", "Search an index and rerank its first hits; --json prints the Elasticsearch response."
         ),

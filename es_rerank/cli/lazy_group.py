@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, MutableMapping
 from functools import wraps
 from importlib import import_module
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import typer
@@ -76,7 +77,9 @@ class _Commands(Mapping[str, Any]):
         self._entries = entries
 
     def __getitem__(self, name: str) -> Command:
-        command = getattr(import_module(f".{self._entries[name].module}", __package__), name)
+        file = self._entries[name].module
+        # ``import`` cannot be the name of a function: then the function has the name of its file.
+        command = getattr(import_module(f".{file}", __package__), file if iskeyword(name) else name)
         if isinstance(command, typer.Typer):
             return typer.main.get_command(command)
         alone = typer.Typer(add_completion=False)

