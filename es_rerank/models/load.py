@@ -21,7 +21,7 @@ from .local.bi_encoder import BiEncoder
 from .local.cross_encoder import CrossEncoder
 from .local.local import LocalReranker
 from .local.monot5 import MonoT5
-from .manifest import MANIFEST, RERANKERS, Manifest, ModelKind, parse_manifest, read_manifest
+from .manifest import RERANKERS, Manifest, ModelKind, parse_manifest, read_manifest
 from .measuring import measure_of
 from .spec import ModelSpec, name_and_model, name_fault, parse_model
 from .wrappers.cached import ScoreCache, cached
@@ -328,18 +328,20 @@ def _tokenizer_folder(model: str) -> Path | None:
 
 def model_folder(name_or_folder: str | Path) -> Path:
     """Return the local folder of a model: bundled, given as a path, from an installed package, or downloaded
-    from the Hub.
+    from the Hub. A folder or repository with ready-made ONNX graphs and no manifest is imported into a cache.
     """
     if name_or_folder in {BUNDLED_RERANKER, BUNDLED_EMBEDDER}:
         return _BUNDLED / name_or_folder
+    from .ready_made import stored  # noqa: PLC0415 only those who name a folder or a Hub id need it
+
     folder = Path(name_or_folder)
     if folder.exists():
-        return folder
+        return stored.of_folder(folder) if stored.holds_ready_made(folder) else folder
     for entry_point in entry_points(group=MODEL_PACKAGES, name=str(name_or_folder)):
         return Path(str(files(entry_point.module) / entry_point.name))
     if not may_be_on_hub(name_or_folder):
         return folder
-    return _from_hub(str(name_or_folder))
+    return stored.of_repository(str(name_or_folder))
 
 
 def may_be_on_hub(name_or_folder: str | Path) -> bool:
@@ -347,31 +349,3 @@ def may_be_on_hub(name_or_folder: str | Path) -> bool:
     Hugging Face Hub.
     """
     return _HUB_ID.fullmatch(str(name_or_folder)) is not None and not Path(name_or_folder).exists()
-
-
-def _from_hub(repository: str) -> Path:
-    """Return the downloaded folder of an exported repository: first its manifest, then only the files that
-    the manifest lists.
-    """
-    from huggingface_hub import hf_hub_download, snapshot_download  # noqa: PLC0415 only those who name a Hub id need it
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # noqa: PLC0415
-
-    try:
-        folder = Path(hf_hub_download(repository, MANIFEST)).parent  # nosec B615 # the caller names the repository; its manifest has checksums
-        return Path(
-            snapshot_download(
-                repository, revision=folder.name, allow_patterns=[MANIFEST, *parse_manifest(folder).files]
-            )
-        )
-    except (EntryNotFoundError, OSError, ValueError) as error:
-        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
-            raise ModelFolderError(
-                f"{repository} is on the Hub, but not as an exported model (it has no {MANIFEST}); run: "
-                f"es-rerank export {repository} OUT, and give OUT instead"
-            ) from error
-        raise ModelFolderError(
-            f"{repository} is neither a folder here nor could it be fetched from the Hugging Face Hub "
-            f"({error}). Check the name and the network, or export the model on a machine that reaches the "
-            f"Hub with: es-rerank export {repository} OUT, and give OUT; the bundled {BUNDLED_RERANKER} and "
-            f"{BUNDLED_EMBEDDER} need no network"
-        ) from error

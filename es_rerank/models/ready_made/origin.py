@@ -126,7 +126,7 @@ class HubOrigin:
         return folder
 
 
-def hub_fault(repository: str, error: Exception) -> ModelFolderError:
+def hub_fault(repository: str, error: BaseException) -> ModelFolderError:
     """Return the error of a repository that the Hub does not give, with what helps."""
     from huggingface_hub import errors  # noqa: PLC0415
 
@@ -150,6 +150,6 @@ def hub_fault(repository: str, error: Exception) -> ModelFolderError:
     return ModelFolderError(f"{repository} {what}")
 
 
-def _short(error: Exception) -> str:
+def _short(error: BaseException) -> str:
     """Return the first line of an error; that of an HTTP client may be a page."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,232 @@
+"""Models that are named and not yet imported: imported once into a cache, and taken from there afterwards.
+
+The cache is the folder ``es-rerank/imported`` in ``XDG_CACHE_HOME`` or ``~/.cache``. An import is keyed by
+the commit of its repository, or by the content of its folder, and by the kind of processor, which decides
+the int8 graph.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...errors import ModelFolderError
+from ...settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
+from ..manifest import MANIFEST, file_record, parse_manifest, read_manifest
+from ..placing import put_in_place
+from . import ImportOptions
+from .graph_file import read_graph
+from .graphs import choose, graphs_among, machine
+from .importing import import_from
+from .origin import FolderOrigin, HubOrigin, Origin, hub_fault, statements
+
+_LOG = logging.getLogger(__name__)
+
+_FORMAT = 1
+"""Raised when imports are made in another way, so that older ones are made anew."""
+
+
+def holds_ready_made(folder: Path) -> bool:
+    """Return whether a folder is no model folder, but has ready-made graphs."""
+    try:
+        return (
+            folder.is_dir()
+            and not (folder / MANIFEST).exists()
+            and bool(graphs_among(FolderOrigin(folder).files))
+        )
+    except OSError:
+        return False
+
+
+def of_folder(folder: Path) -> Path:
+    """Return the imported model of a folder with ready-made graphs; import it if it is new or was changed.
+
+    Raises what an import raises, and ModelFolderError when the cache cannot be written.
+    """
+    origin = FolderOrigin(folder)
+    digest = hashlib.sha256(f"{_FORMAT} {machine()}".encode())
+    for name in _read_files(origin, folder):
+        digest.update(f"{name} {file_record(folder / name).sha256}\n".encode())
+    return _imported(origin, f"{_plain(origin.name)}-{digest.hexdigest()[:16]}", _plain(origin.name))
+
+
+def of_repository(repository: str) -> Path:
+    """Return the model folder of a repository of the Hub: an exported one, or its imported ready-made graphs.
+
+    An exported repository is fetched by its manifest. Where the Hub is not reached, the import of the last
+    commit that was seen is taken. Raises ModelFolderError when the repository holds neither, or cannot be
+    fetched and was not imported before.
+    """
+    from huggingface_hub import hf_hub_download, snapshot_download  # noqa: PLC0415 only those who name a Hub id need it
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # noqa: PLC0415
+
+    try:
+        folder = Path(hf_hub_download(repository, MANIFEST)).parent  # nosec B615 # the caller names the repository; its manifest has checksums
+        return Path(
+            snapshot_download(
+                repository, revision=folder.name, allow_patterns=[MANIFEST, *parse_manifest(folder).files]
+            )
+        )
+    except (EntryNotFoundError, OSError, ValueError) as error:
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            return _ready_made(repository)
+        if (known := _last_seen(repository, error)) is not None:
+            return known
+        raise _unreachable(repository, error) from error
+
+
+def _ready_made(repository: str) -> Path:
+    """Return the import of a repository that has no manifest."""
+    try:
+        origin = HubOrigin(repository)
+    except ModelFolderError as error:
+        if error.__cause__ is not None and (known := _last_seen(repository, error.__cause__)) is not None:
+            return known
+        raise
+    if not graphs_among(origin.files):
+        raise ModelFolderError(
+            f"{repository} is on the Hub, but neither as an exported model (it has no {MANIFEST}) nor with "
+            f"ready-made ONNX graphs (it has no onnx/model.onnx); run: es-rerank export {repository} OUT, "
+            "and give OUT instead"
+        )
+    owner_and_name = repository.replace("/", "--")
+    key = f"{owner_and_name}-{_FORMAT}-{origin.revision}-{machine()}"
+    folder = _imported(origin, key, repository.rpartition("/")[2])
+    _remember(repository, folder)
+    return folder
+
+
+def _unreachable(repository: str, error: BaseException) -> ModelFolderError:
+    said = str(hub_fault(repository, error.__cause__ or error))
+    return ModelFolderError(
+        f"{said}. It can also be exported on a machine that reaches the Hub, with: es-rerank export "
+        f"{repository} OUT, or imported with: es-rerank import {repository} OUT; then give OUT. The bundled "
+        f"{BUNDLED_RERANKER} and {BUNDLED_EMBEDDER} need no network"
+    )
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "es-rerank" / "imported"
+
+
+def _imported(origin: Origin, key: str, name: str) -> Path:
+    """Return the folder ``key`` of the cache, imported now if it is not there whole."""
+    target = _cache() / key
+    if _is_whole(target):
+        return target
+    with _locked(target):
+        if _is_whole(target):  # another process was first
+            return target
+        for left in target.parent.glob(f".{key}.*"):  # by a process that was killed: this one has the lock
+            shutil.rmtree(left, ignore_errors=True)
+        _LOG.info("model %s is imported once, into %s", origin.name, target)
+        try:
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{key}.") as scratch:
+                made = Path(scratch) / "made"
+                made.mkdir()
+                import_from(origin, made, ImportOptions(), name, None, _say)
+                put_in_place(made, target)
+        except OSError as error:
+            raise _unwritable(target, error) from error
+    return target
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether a folder of the cache has all its files, each of its size."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    try:
+        read_manifest(folder)
+    except ModelFolderError:
+        return False
+    return True
+
+
+def _read_files(origin: FolderOrigin, folder: Path) -> list[str]:
+    """Return the files that an import of the folder reads."""
+    graphs = list(choose(origin.name, origin.files, graph=None, only=None).graphs.values())
+    data = [
+        (Path(graph).parent / each).as_posix()
+        for graph in graphs
+        for each in read_graph(folder / graph).external
+    ]
+    return sorted(
+        name for name in {*statements(origin.files, graphs), *graphs, *data} if (folder / name).is_file()
+    )
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """Let one process at a time write a folder of the cache. The lock ends with the process."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = target.with_name(f".{target.name}.lock").open("a")
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _unwritable(target: Path, error: OSError) -> ModelFolderError:
+    return ModelFolderError(
+        f"{target} cannot be written ({error.strerror or error}); name another cache with XDG_CACHE_HOME, or "
+        "run: es-rerank import MODEL OUT, and give OUT"
+    )
+
+
+def _note(repository: str) -> Path:
+    return _cache() / f"{repository.replace('/', '--')}-{machine()}.json"
+
+
+def _remember(repository: str, folder: Path) -> None:
+    """Note which import a repository had last, for when the Hub is not reached."""
+    note, text = _note(repository), json.dumps({"folder": folder.name})
+    try:
+        if note.is_file() and note.read_text(encoding="utf-8") == text:
+            return
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=note.parent, prefix=".note-", delete=False
+        ) as file:
+            file.write(text)
+        Path(file.name).replace(note)
+    except OSError as error:
+        _LOG.warning("%s cannot be written (%s), so that %s needs the Hub again", note, error, repository)
+
+
+def _last_seen(repository: str, error: BaseException) -> Path | None:
+    """Return the import of the last commit that was seen; None when there is none, or when the Hub said that
+    the repository may not be read.
+    """
+    from huggingface_hub.errors import RepositoryNotFoundError  # noqa: PLC0415
+
+    if isinstance(error, RepositoryNotFoundError):
+        return None
+    try:
+        name = json.loads(_note(repository).read_text(encoding="utf-8"))["folder"]
+        folder = _cache() / Path(str(name)).name
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not _is_whole(folder):
+        return None
+    _LOG.info("the Hub is not reached, so the import of %s in %s is taken", repository, folder)
+    return folder
+
+
+def _plain(name: str) -> str:
+    """Return a name of a folder as one that every file system takes."""
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "model"
+
+
+def _say(text: str) -> None:
+    level = logging.WARNING if text.startswith("warning: ") else logging.INFO
+    _LOG.log(level, "%s", text.removeprefix("warning: "))
