@@ -4,7 +4,9 @@ in every run.
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -41,8 +43,8 @@ def tiny_jar(
     """
     parts = jar.parent / f"parts of {jar.name}"
     parts.mkdir(parents=True)
-    _graph(parts, seed)
-    graph = parts / ("int8.onnx" if quantised else GRAPH)
+    graph = parts / "graph.onnx"
+    graph.write_bytes(_graph(seed, quantised=quantised))
     tiny_tokenizer().save(str(parts / TOKENIZER))
     jar.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(jar, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -72,8 +74,9 @@ def local_repository(home: Path, artifact: str = ARTIFACT, version: str = "0.36.
     return folder / f"{artifact}-{version}.jar"
 
 
-def _graph(folder: Path, seed: int) -> None:
-    """Write ``int8.onnx``: tanh((word + 3 * mean of all words) W) V."""
+@cache
+def _graph(seed: int, *, quantised: bool) -> bytes:
+    """Return a graph file that computes tanh((word + 3 * mean of all words) W) V."""
     draw = np.random.default_rng(seed)
     words = tiny_tokenizer().get_vocab_size()
     constants = {
@@ -99,12 +102,17 @@ def _graph(folder: Path, seed: int) -> None:
         helper.make_node("MatMul", ["hidden", "outer"], ["last_hidden_state"]),
     ]
     output: tuple[str, list[str | int]] = ("last_hidden_state", ["batch", "tokens", DIMS])
-    save_graph(folder, nodes, constants, output, ("input_ids", "attention_mask"))
-    quantize_dynamic(
-        onnx.load(folder / GRAPH),
-        folder / "int8.onnx",
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        reduce_range=True,
-        op_types_to_quantize=["MatMul"],
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        fp32, int8 = Path(folder, GRAPH), Path(folder, "int8.onnx")
+        save_graph(Path(folder), nodes, constants, output, ("input_ids", "attention_mask"))
+        if not quantised:
+            return fp32.read_bytes()
+        quantize_dynamic(
+            onnx.load(fp32),
+            int8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+            op_types_to_quantize=["MatMul"],
+        )
+        return int8.read_bytes()

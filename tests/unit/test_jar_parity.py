@@ -10,13 +10,14 @@ from typing import Literal
 import numpy as np
 import onnxruntime
 import pytest
-from jar_models import NAME, PASSAGE_PREFIX, QUERY_PREFIX, tiny_jar
+from jar_models import PASSAGE_PREFIX, QUERY_PREFIX, tiny_jar
 from tokenizers import Tokenizer
 
 from es_rerank.errors import ModelFolderError
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.manifest import write_manifest
-from es_rerank.models.ready_made import embedder_sense, maven
+from es_rerank.models.ready_made import maven
+from es_rerank.models.ready_made.sense import embedder_sense, languages
 from es_rerank.types import FloatArray
 
 # ruff: noqa: RUF001 Chinese has its own punctuation
@@ -124,13 +125,5 @@ def test_real_models_give_the_vectors_that_onnx_runtime_gives(name: str, tmp_pat
         assert (vectors * alone).sum(axis=1).min() > 0.99
         assert (vectors * padded).sum(axis=1).min() > 0.95
         assert (model.embed(texts[:1], purpose="query") * asked).sum() > 0.99
-        assert embedder_sense.wrongly_ordered(model, model.scripts) == []
-
-
-def test_a_random_model_fails_the_questions_of_sense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with unpacked(str(tiny_jar(tmp_path / "j" / "tiny.jar", monkeypatch)), tmp_path / "out") as model:
-        assert model.name == NAME
-        wrong = embedder_sense.wrongly_ordered(model, ("Latin",))
-        assert 0 < len(wrong) < len(embedder_sense.ENGLISH)
-        assert embedder_sense.wrongly_ordered(model, ("Cyrillic",)) == []
-        assert len(embedder_sense.wrongly_ordered(model, None)) <= len(wrong)
+        for found in embedder_sense(model, languages(model.tokenizer, model.scripts)):
+            assert found.right == found.of == 10

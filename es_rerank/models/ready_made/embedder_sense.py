@@ -5,10 +5,8 @@ An embedder that does not has the wrong tokenizer, the wrong pooling, or reads a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
-
-import numpy as np
 
 from .. import Vectors
 
@@ -126,25 +124,3 @@ CHINESE: tuple[Question, ...] = (
         "怎样给列表排序？", "列表的排序方法会把其中的元素按顺序排列。", "岛上的火山在上个世纪喷发了两次。"
     ),
 )
-
-_OF_SCRIPT = {"Latin": ENGLISH, "Han": CHINESE}
-
-
-def wrongly_ordered(embedder: Embeds, scripts: Iterable[str] | None) -> list[Question]:
-    """Return the questions whose wrong passage is at least as near as the right one.
-
-    The questions are in the first of the ``scripts`` that the model reads. Where the scripts are not known,
-    they are in the language that suits the model better. Returns none for scripts without questions.
-    """
-    if scripts is not None:
-        chosen = next((_OF_SCRIPT[script] for script in scripts if script in _OF_SCRIPT), None)
-        return [] if chosen is None else _wrong(embedder, chosen)
-    return min((_wrong(embedder, questions) for questions in _OF_SCRIPT.values()), key=len)
-
-
-def _wrong(embedder: Embeds, questions: Sequence[Question]) -> list[Question]:
-    queries = embedder.embed([question.query for question in questions], purpose="query")
-    right = embedder.embed([question.right for question in questions], purpose="passage")
-    wrong = embedder.embed([question.wrong for question in questions], purpose="passage")
-    margins = np.einsum("ij,ij->i", queries, right - wrong)
-    return [question for question, margin in zip(questions, margins, strict=True) if not margin > 0]

