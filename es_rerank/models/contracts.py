@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..text.pairs import BGE_QUERY_SHARE, TruncationStrategy
 from ..text.prompted_pairs import MONOT5_PROMPT, PromptTruncation
@@ -86,14 +87,27 @@ class DecoderContract(ManifestPart):
     """How a decoder turns a prompt into a logit: the logit of ``true_token`` minus the logit of
     ``false_token``, both behind the prompt's last token.
 
-    ``prompt`` contains ``{instruction}``, ``{query}`` and ``{document}``, the document last, so that all
-    prompts of a query begin alike. ``instruction`` is the one that is used where the user states none.
+    ``prompt`` lists the prompt's pieces. Each is tokenised alone and the tokens are joined, as the reference
+    does it, so that no token spans two pieces. Together they contain ``{instruction}``, ``{query}`` and
+    ``{document}`` in this order, so that all prompts of a query begin alike. ``instructed`` stands in the
+    place of ``{instruction}``, filled with the instruction; nothing stands there when the instruction is
+    empty. ``instruction`` is the one that is used where the user states none.
     """
 
-    prompt: str
+    prompt: tuple[str, ...] = Field(min_length=1)
     instruction: str
+    instructed: str = "{instruction}"
     false_token: str
     true_token: str
+
+    @model_validator(mode="after")
+    def _fillable(self) -> Self:
+        places = re.findall("{instruction}|{query}|{document}", "".join(self.prompt))
+        if places != ["{instruction}", "{query}", "{document}"]:
+            raise ValueError("a prompt contains {instruction}, {query} and {document} once, in this order")
+        if self.instructed.count("{instruction}") != 1:
+            raise ValueError("instructed contains {instruction} once")
+        return self
 
 
 class BiEncoderContract(ManifestPart):
