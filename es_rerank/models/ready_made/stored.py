@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +26,8 @@ from ..placing import put_in_place
 from . import ImportOptions
 from .graph_file import read_graph
 from .graphs import choose, graphs_among, machine
-from .importing import import_from
+from .importing import import_from, write_import
+from .maven import identity
 from .origin import FolderOrigin, HubOrigin, Origin, hub_fault, statements
 
 _LOG = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def of_folder(folder: Path) -> Path:
     digest = hashlib.sha256(f"{_FORMAT} {machine()}".encode())
     for name in _read_files(origin, folder):
         digest.update(f"{name} {file_record(folder / name).sha256}\n".encode())
-    return _imported(origin, f"{_plain(origin.name)}-{digest.hexdigest()[:16]}", _plain(origin.name))
+    return _of_origin(origin, f"{_plain(origin.name)}-{digest.hexdigest()[:16]}", _plain(origin.name))
 
 
 def of_repository(repository: str) -> Path:
@@ -100,7 +101,7 @@ def _ready_made(repository: str) -> Path:
         )
     owner_and_name = repository.replace("/", "--")
     key = f"{owner_and_name}-{_FORMAT}-{origin.revision}-{machine()}"
-    folder = _imported(origin, key, repository.rpartition("/")[2])
+    folder = _of_origin(origin, key, repository.rpartition("/")[2])
     _remember(repository, folder)
     return folder
 
@@ -118,8 +119,28 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "es-rerank" / "imported"
 
 
-def _imported(origin: Origin, key: str, name: str) -> Path:
-    """Return the folder ``key`` of the cache, imported now if it is not there whole."""
+def of_jar(model: str) -> Path:
+    """Return the imported embedder of ``maven:NAME`` or of a jar; see ``maven.unpacked`` for what it raises.
+
+    Maven is asked once: the jar's content is known, so that it never changes.
+    """
+    name, digest = identity(model)
+    options = ImportOptions(name=name)
+
+    def write(made: Path) -> None:
+        write_import(model, made, options, name, None, _say)
+
+    return _imported(model, f"{_plain(name)}-{_FORMAT}-{digest[:16]}", write)
+
+
+def _of_origin(origin: Origin, key: str, name: str) -> Path:
+    return _imported(
+        origin.name, key, lambda made: import_from(origin, made, ImportOptions(), name, None, _say)
+    )
+
+
+def _imported(shown: str, key: str, write: Callable[[Path], object]) -> Path:
+    """Return the folder ``key`` of the cache, which ``write`` fills now if it is not there whole."""
     target = _cache() / key
     if _is_whole(target):
         return target
@@ -128,12 +149,12 @@ def _imported(origin: Origin, key: str, name: str) -> Path:
             return target
         for left in target.parent.glob(f".{key}.*"):  # by a process that was killed: this one has the lock
             shutil.rmtree(left, ignore_errors=True)
-        _LOG.info("model %s is imported once, into %s", origin.name, target)
+        _LOG.info("model %s is imported once, into %s", shown, target)
         try:
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{key}.") as scratch:
                 made = Path(scratch) / "made"
                 made.mkdir()
-                import_from(origin, made, ImportOptions(), name, None, _say)
+                write(made)
                 put_in_place(made, target)
         except OSError as error:
             raise _unwritable(target, error) from error
