@@ -332,8 +332,10 @@ def model_folder(name_or_folder: str | Path) -> Path:
     """
     if name_or_folder in {BUNDLED_RERANKER, BUNDLED_EMBEDDER}:
         return _BUNDLED / name_or_folder
-    from .ready_made import stored  # noqa: PLC0415 only those who name a folder or a Hub id need it
+    from .ready_made import maven, stored  # noqa: PLC0415 only those who name a folder or a Hub id need it
 
+    if maven.in_a_jar(str(name_or_folder)):
+        return stored.of_jar(str(name_or_folder))
     folder = Path(name_or_folder)
     if folder.exists():
         return stored.of_folder(folder) if stored.holds_ready_made(folder) else folder
