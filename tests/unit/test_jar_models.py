@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import resource
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +15,9 @@ import pytest
 from commands import make_program
 from jar_models import ARTIFACT, local_repository, tiny_jar
 
+from es_rerank.cli.app import app
 from es_rerank.errors import ModelFolderError, SettingsError
+from es_rerank.models.load import check_embedder, check_reranker, load_embedder, model_folder
 from es_rerank.models.manifest import read_manifest, write_manifest
 from es_rerank.models.ready_made import ImportOptions, maven
 
@@ -174,6 +178,44 @@ def test_an_option_that_says_what_is_known_is_refused_and_not_ignored(
     with pytest.raises(SettingsError, match=fault):
         maven.unpacked("maven:tiny", out, options)
     assert list(out.iterdir()) == []
+
+
+def test_an_embedder_is_loaded_by_its_name_and_maven_is_asked_once(
+    jar: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_program(tmp_path / "bin", "mvn", COPIES)
+    for name, value in (("CALLS", home / "calls"), ("JAR", jar), ("XDG_CACHE_HOME", tmp_path / "a cache")):
+        monkeypatch.setenv(name, str(value))
+    with ThreadPoolExecutor(4) as threads:
+        folders = list(threads.map(lambda _: model_folder("maven:tiny"), range(8)))
+    assert len(set(folders)) == 1
+    assert (home / "calls").read_text().count("\n") == 1
+    (tmp_path / "bin" / "mvn").unlink()
+    with load_embedder("maven:tiny") as by_name, load_embedder(jar) as by_jar:
+        assert by_name.name == by_jar.name == check_embedder("maven:tiny") == "tiny"
+        assert by_name.embed(["moon"]).tobytes() == by_jar.embed(["moon"]).tobytes()
+    (folders[0] / "tokenizer.json").unlink()
+    load_embedder(jar).close()
+    assert (folders[0] / "tokenizer.json").is_file()
+
+
+@pytest.mark.usefixtures("home")
+def test_a_jar_is_no_reranker(jar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(ModelFolderError, match="holds a bi-encoder, which is not a reranker"):
+        check_reranker(str(jar))
+
+
+def test_a_jar_becomes_a_folder_by_the_command(
+    jar: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        app(["import", str(jar), str(out), "--query-prefix", "ask: ", "--json"])
+    assert ended.value.code in (None, 0)
+    printed = json.loads(capsys.readouterr().out)
+    manifest = read_manifest(out, kind="bi-encoder")
+    assert (printed["name"], printed["bi_encoder"]["query_prefix"]) == (manifest.name, "ask: ")
+    assert [(each.language, each.of) for each in manifest.sense or ()] == [("en", 10)]
 
 
 def test_a_full_disk_is_told_as_such(jar: Path, out: Path) -> None:
