@@ -30,8 +30,8 @@ def check(
     embedder: Annotated[
         str | None,
         typer.Option(
-            help="Embedder: bundled name, exported folder, Hub id, openai:MODEL, cohere:MODEL or remote:URL; "
-            "without it, ES_RERANK_EMBEDDER."
+            help="Embedder: bundled name, exported folder, Hub id, maven:NAME, openai:MODEL, cohere:MODEL or "
+            "remote:URL; without it, ES_RERANK_EMBEDDER."
         ),
     ] = None,
     queries: Annotated[

@@ -91,8 +91,8 @@ def ingest(
     embedder: Annotated[
         str | None,
         typer.Option(
-            help="Embedder: bundled name, exported folder, Hub id, openai:MODEL, cohere:MODEL or remote:URL; "
-            "without it, ES_RERANK_EMBEDDER.",
+            help="Embedder: bundled name, exported folder, Hub id, maven:NAME, openai:MODEL, cohere:MODEL or "
+            "remote:URL; without it, ES_RERANK_EMBEDDER.",
             rich_help_panel=_PASSAGES,
         ),
     ] = None,

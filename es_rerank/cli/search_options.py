@@ -78,7 +78,7 @@ EmbedderOption = Annotated[
     str | None,
     typer.Option(
         "--embedder",
-        help="Bundled name, exported folder, Hub id, openai:MODEL, cohere:MODEL or remote:URL.",
+        help="Bundled name, exported folder, Hub id, maven:NAME, openai:MODEL, cohere:MODEL or remote:URL.",
         show_default="the bundled one",
     ),
 ]
