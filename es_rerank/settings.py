@@ -177,7 +177,8 @@ class Settings(BaseSettings):
     embedder: str = Field(
         default=BUNDLED_EMBEDDER,
         description="The embedding model for queries and ingest: the name of the bundled one, an exported "
-        "folder, a Hub id, `maven:NAME`, `openai:MODEL`, `cohere:MODEL`, `remote:URL` or `remote:DIALECT:URL`.",
+        "folder, a Hub id, `maven:NAME`, `openai:MODEL`, `cohere:MODEL`, `remote:URL` or "
+        "`remote:DIALECT:URL`.",
     )
     more_embedders: Names = Field(
         default=(),
