@@ -44,8 +44,8 @@ def serve(
     embedder: Annotated[
         list[str] | None,
         typer.Option(
-            help="Bundled name, exported folder, Hub id, maven:NAME, openai:MODEL, cohere:MODEL or remote:URL, "
-            "each also as NAME=…; may be given several times: the first one is the default.",
+            help="Bundled name, exported folder, Hub id, maven:NAME, openai:MODEL, cohere:MODEL or "
+            "remote:URL, each also as NAME=…; may be given several times: the first one is the default.",
             show_default="the bundled one",
         ),
     ] = None,
