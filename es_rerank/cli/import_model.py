@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -144,10 +143,10 @@ def import_model(
 
 def _rewrite() -> Rewrite | None:
     """Return the graph passes of an export, None where onnx, which they need, is not installed."""
-    if find_spec("onnx") is None:
+    try:
+        from ..export.passes import run_passes
+    except ImportError:
         return None
-    from ..export.passes import run_passes
-
     return run_passes
 
 

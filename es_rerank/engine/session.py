@@ -82,6 +82,15 @@ class Session:
         (output,) = self._session.run([self._output], self._feeds(ids, type_ids))
         return np.asarray(output, dtype=np.float32)
 
+    def try_run(self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> FloatArray:
+        """Return the same as ``run``. If it fails, ONNX Runtime prints nothing: the failure is an answer."""
+        import onnxruntime  # noqa: PLC0415 importing es_rerank loads no native library
+
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = 4
+        (output,) = self._session.run([self._output], self._feeds(ids, type_ids), options)
+        return np.asarray(output, dtype=np.float32)
+
     def outputs(
         self, names: Sequence[str], ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]
     ) -> list[FloatArray]:

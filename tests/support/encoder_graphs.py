@@ -105,13 +105,14 @@ def encoder(
     width: int = WIDTH,
     heads: int = HEADS,
     layers: int = 2,
+    words: int = 100,
 ) -> Path:
     """Write an encoder with a head; ``learned``: scores are biased by a table of distances, as T5's,
-    and not by the mask alone.
+    and not by the mask alone. ``words``: the size of its vocabulary.
     """
     draw = np.random.default_rng(5)
     values: dict[str, Any] = {
-        "words": draw.normal(size=(100, width)).astype(np.float32),
+        "words": draw.normal(size=(words, width)).astype(np.float32),
         "head": draw.normal(size=(width, 1), scale=(WIDTH / width) ** 0.5).astype(np.float32),
         "zero": np.asarray([0], dtype=np.int64),
         "one": np.asarray([1], dtype=np.int64),

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _TOKENS = 3
 _ROWS_TOKENS = 9
-_LEAST_WINDOW = 8
+_LEAST_WINDOW = 48
+"""Tokens of the longest sequence with which the engine tries whether rows may share a run."""
 _TOLERANCE = 1e-3
 """Most by which the result of a row may change beside another row: rounding changes far less."""
 
@@ -27,7 +28,7 @@ def output_shape(graph: Path, session: Session) -> tuple[int, ...]:
     Raises ModelFolderError when the graph does not run, or its numbers are not finite.
     """
     try:
-        output = session.run([[0] * _TOKENS], [[0] * _TOKENS])
+        output = session.try_run([[0] * _TOKENS], [[0] * _TOKENS])
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
         raise ModelFolderError(
             f"{graph} loads but does not run on a sequence of {_TOKENS} tokens ({_short(error)}); a graph "
@@ -59,7 +60,7 @@ def check_vocabulary(graph: Path, session: Session, tokenizer: Tokenizer) -> Non
 def running_window(graph: Path, session: Session, window: int, *, asked: bool) -> int:
     """Return the longest sequence in tokens, at most ``window``, that the graph runs.
 
-    Raises SettingsError when the user ``asked`` for more, ModelFolderError when it is shorter than 8.
+    Raises SettingsError when the user ``asked`` for more, ModelFolderError when it is shorter than 48.
     """
     if _runs(session, [0] * window, 0):
         return window
@@ -68,7 +69,9 @@ def running_window(graph: Path, session: Session, window: int, *, asked: bool) -
         middle = (low + high) // 2
         low, high = (middle, high) if _runs(session, [0] * middle, 0) else (low, middle)
     if low < _LEAST_WINDOW:
-        raise ModelFolderError(f"{graph} runs no more than {low} tokens; run: es-rerank export MODEL OUT")
+        raise ModelFolderError(
+            f"{graph} runs no more than {low} tokens, too few for a passage; run: es-rerank export MODEL OUT"
+        )
     if asked:
         raise SettingsError(
             f"--max-length {window} is more than the {low} tokens that {graph} runs; choose at most {low}"
@@ -86,13 +89,13 @@ def check_rows(graph: Path, session: Session, *, shared: bool) -> None:
     rows = [[number % 3 for number in range(_ROWS_TOKENS)], [number % 2 for number in range(_ROWS_TOKENS)]]
     types = [[0] * _ROWS_TOKENS] * 2
     try:
-        together = session.run(rows, types)
+        together = session.try_run(rows, types)
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
         raise ModelFolderError(
             f"{graph} does not run on two sequences at once ({_short(error)}); a graph with fixed sizes "
             "cannot be used, run: es-rerank export MODEL OUT"
         ) from error
-    alone = [session.run([row], [kind])[0] for row, kind in zip(rows, types, strict=True)]
+    alone = [session.try_run([row], [kind])[0] for row, kind in zip(rows, types, strict=True)]
     if len(together) != len(rows) or any(
         not _same(one, other) for one, other in zip(together, alone, strict=True)
     ):
@@ -110,7 +113,7 @@ def _same(one: FloatArray, other: FloatArray) -> bool:
 
 def _runs(session: Session, ids: list[int], segment: int) -> bool:
     try:
-        output = session.run([ids], [[segment] * len(ids)])
+        output = session.try_run([ids], [[segment] * len(ids)])
     except Exception:  # noqa: BLE001 ONNX Runtime's exceptions share no base but Exception
         return False
     return len(output) == 1

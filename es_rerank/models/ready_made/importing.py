@@ -161,8 +161,8 @@ class _Import:
             for each in self._facts[precision].external:
                 shutil.copyfile(folder / PurePosixPath(name).parent / each, self._made / each)
         graphs_folder = (folder / next(iter(self._graphs.values()))).parent
-        has_config = (folder / "config.json").is_file()
-        return folder, folder if has_config else graphs_folder
+        beside_graph = (graphs_folder / "config.json").is_file() and not (folder / "config.json").is_file()
+        return folder, graphs_folder if beside_graph else folder
 
     def _add(self, stated: Precision, name: str, facts: GraphFacts) -> None:
         """Note a graph under the precision that its operators show. Raises ModelFolderError for one that is
@@ -204,7 +204,7 @@ class _Import:
         for precision in self._graphs:
             graph = self._made / _GRAPHS[precision]
             shown = Path(self._origin.name) / self._graphs[precision]
-            session = Session(graph)
+            session = _opened(graph, shown)
             contract = read_contract(files, shown, self._options, output_shape(shown, session))
             check_vocabulary(shown, session, tokenizer)
             window = running_window(
@@ -316,6 +316,16 @@ def _refuse(model: str, out: Path, options: ImportOptions) -> None:
         raise SettingsError(
             f"{out} holds the model that is imported, and is not replaced; choose another OUT"
         )
+
+
+def _opened(graph: Path, shown: Path) -> Session:
+    """Return the session of a graph. Its errors name the graph as ``shown``, as the source does."""
+    try:
+        return Session(graph)
+    except ModelFolderError as error:
+        said = error.message.replace(str(graph), str(shown))
+        remedy = "fetch it again, or run: es-rerank export MODEL OUT"
+        raise ModelFolderError(said.replace("export the model again", remedy)) from error
 
 
 def _inside(graph: Path, location: str) -> str:
