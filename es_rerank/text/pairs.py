@@ -24,18 +24,18 @@ BGE_QUERY_SHARE = 0.75
 (inference/reranker/encoder_only/base.py)."""
 
 
-_TOKENIZER_BATCH = 32
+TOKENIZER_BATCH = 32
 """Number of texts in one call of the tokenizer.
 
 On two cores 2,000 sentences take 64 ms in batches and 121 ms one by one. A larger batch gains little, and
 a deadline is not checked within a batch."""
 
 
-_CHARACTERS = 16
+CHARACTERS = 16
 """Of a long text this number of characters is tokenised for each token that is read, and more if they have
 too few tokens. Words of English have five letters."""
 
-_SPARE = 16
+SPARE = 16
 """Tokens beyond those that are read: where a text is cut, its last tokens may be others."""
 
 _WORD = 256
@@ -43,11 +43,16 @@ _WORD = 256
 
 
 class Encoded(NamedTuple):
-    """Token ids, special tokens included, and segment ids. ``truncated`` is true where a text was cut."""
+    """Token ids, special tokens included, and segment ids. ``truncated`` is true where a text was cut.
+
+    ``beginning``: ids that a model reads before ``ids``, the same for all passages of a query. A decoder
+    reads them once for all of them.
+    """
 
     ids: list[int]
     type_ids: list[int]
     truncated: bool
+    beginning: tuple[int, ...] = ()
 
 
 class _SpecialTokens(NamedTuple):
@@ -127,17 +132,17 @@ class _Texts:
         tokens of a book.
         """
         texts = iter(texts)
-        while batch := list(islice(texts, _TOKENIZER_BATCH)):
-            begun = [_beginning(text, most * _CHARACTERS) for text in batch]
+        while batch := list(islice(texts, TOKENIZER_BATCH)):
+            begun = [beginning(text, most * CHARACTERS) for text in batch]
             for text, ids in zip(batch, self._tokenised(begun), strict=True):
                 yield self._enough(text, ids, most)
 
     def _enough(self, text: str, ids: list[int], most: int) -> list[int]:
         """Return the token ids of the beginning of a text. While they are too few, twice as much is read."""
-        characters = most * _CHARACTERS
-        while len(text) > characters and len(ids) < most + _SPARE:
+        characters = most * CHARACTERS
+        while len(text) > characters and len(ids) < most + SPARE:
             characters *= 2
-            (ids,) = self._tokenised([_beginning(text, characters)])
+            (ids,) = self._tokenised([beginning(text, characters)])
         return ids
 
     def _tokenised(self, texts: Sequence[str]) -> list[list[int]]:
@@ -225,7 +230,7 @@ class PairEncoder:
         return query, min(passage, self._room - query)
 
 
-def _beginning(text: str, characters: int) -> str:
+def beginning(text: str, characters: int) -> str:
     """Return the first characters of a text, up to the end of a word if one is near."""
     if len(text) <= characters:
         return text

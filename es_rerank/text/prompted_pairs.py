@@ -28,7 +28,7 @@ QUERY_SHARE = BGE_QUERY_SHARE
 The sources of monoT5 set no share, because no query in its training data was too long. This is the share of
 ``only_second``."""
 
-_LEAST_ROOM = 8
+LEAST_ROOM = 8
 """Minimum number of tokens that remain for query and document beside the words of the prompt. The document
 gets at least a quarter of them, and the first token of a text can be a space only."""
 
@@ -78,11 +78,11 @@ class PromptEncoder:
         self._before, self._between, self._after = _template(prompt)
         self._layout = special_layout(tokenizer, texts=1)
         self._room = text_room(self._layout, max_length)
-        self._structural = _structural(tokenizer, self._layout.structural)
-        if (left := self._room - self._split(_SAMPLE, _SAMPLE).fixed) < _LEAST_ROOM:
+        self._structural = structural_ids(tokenizer, self._layout.structural)
+        if (left := self._room - self._split(_SAMPLE, _SAMPLE).fixed) < LEAST_ROOM:
             raise ModelFolderError(
                 f"a maximum length of {max_length} tokens leaves {max(left, 0)} for query and document "
-                f"beside the prompt {prompt!r}, and at least {_LEAST_ROOM} are needed; "
+                f"beside the prompt {prompt!r}, and at least {LEAST_ROOM} are needed; "
                 "export the model again with a larger --max-length"
             )
 
@@ -155,7 +155,7 @@ def _template(prompt: str) -> tuple[str, str, str]:
     return before, between, after
 
 
-def _structural(tokenizer: Tokenizer, delimiters: Iterable[int]) -> frozenset[int]:
+def structural_ids(tokenizer: Tokenizer, delimiters: Iterable[int]) -> frozenset[int]:
     """Return the ids that the text of a query or document must not give.
 
     These are the ids of all special tokens except that of unknown characters. A unigram vocabulary holds

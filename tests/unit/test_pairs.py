@@ -79,10 +79,8 @@ def test_a_single_text_is_cut_as_the_tokenizers_library_does(length: int, window
     theirs = tiny_tokenizer()
     theirs.enable_truncation(window)
     expected = theirs.encode(words(length, "a"))
-    assert next(TextEncoder(tiny_tokenizer(), max_length=window).encode([words(length, "a")])) == (
-        expected.ids,
-        expected.type_ids,
-        bool(expected.overflowing),
+    assert next(TextEncoder(tiny_tokenizer(), max_length=window).encode([words(length, "a")])) == Encoded(
+        expected.ids, expected.type_ids, bool(expected.overflowing)
     )
 
 
@@ -147,7 +145,9 @@ def test_the_tokenizer_is_not_changed_by_use(tmp_path: Path) -> None:
 def test_a_bundled_tokenizer_neither_pads_nor_truncates() -> None:
     encoder = TextEncoder(open_tokenizer(model_folder(BUNDLED_EMBEDDER) / "tokenizer.json"), max_length=256)
     assert next(encoder.encode(["lighthouse"])).ids == [101, 10171, 102]
-    assert next(encoder.encode([words(300, "lighthouse")])) == ([101, *[10171] * 254, 102], [0] * 256, True)
+    assert next(encoder.encode([words(300, "lighthouse")])) == Encoded(
+        [101, *[10171] * 254, 102], [0] * 256, truncated=True
+    )
 
 
 def test_a_window_without_room_is_refused() -> None:
@@ -224,7 +224,7 @@ def test_of_a_long_text_only_the_beginning_is_tokenised_and_nothing_changes(
     beginnings, whole = Watched(ALGORITHMS[name]), Watched(ALGORITHMS[name])
     queries = ["who signed", "who signed the treaty " * 30]
     found = read(beginnings)
-    monkeypatch.setattr(pairs, "_CHARACTERS", 1_000_000)
+    monkeypatch.setattr(pairs, "CHARACTERS", 1_000_000)
     assert found == read(whole)
     if text == LONG_TEXTS["words"]:
         assert beginnings.characters < 40_000
