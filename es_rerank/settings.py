@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, FilePath, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -98,6 +98,10 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 Hashes = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hashes)]
 """Hashes of API keys in one variable, separated by commas."""
+
+
+Precision = Annotated[Literal["fp32", "int8"] | None, BeforeValidator(lambda value: value or None)]
+"""A precision of models; an empty variable leaves it open."""
 
 
 class Settings(BaseSettings):
@@ -211,6 +215,11 @@ class Settings(BaseSettings):
         default="CPUExecutionProvider",
         description="The ONNX Runtime execution provider that runs the models, such as "
         "`CUDAExecutionProvider`.",
+    )
+    precision: Precision = Field(
+        default=None,
+        description="Precision of rerankers that run here, `fp32` or `int8`. Without it, a folder that has "
+        "both takes the faster one. Embedders keep the precision that their folder names.",
     )
     score_cache: int = Field(
         default=CACHED_SCORES,

@@ -200,7 +200,7 @@ def build_service(settings: Settings, url: str, *, follow: bool = False) -> Serv
             "header, which is forwarded to Elasticsearch unchanged"
         )
     rerankers = (settings.reranker, *settings.more_rerankers)
-    wanted = served_names(rerankers)
+    wanted = served_names(rerankers, settings.precision)
     embedders = served_embedders((settings.embedder, *settings.more_embedders), rerankers)
 
     # All models share one pool, so that no more runs than cores are active at a time.
@@ -211,7 +211,13 @@ def build_service(settings: Settings, url: str, *, follow: bool = False) -> Serv
         provider = settings.execution_provider
         loaded = [
             load_reranker(
-                model, name=name, pool=pool, access=Access.of(settings), cache=cache, provider=provider
+                model,
+                name=name,
+                pool=pool,
+                access=Access.of(settings),
+                cache=cache,
+                provider=provider,
+                variant=settings.precision,
             )
             for name, model in wanted
         ]

@@ -211,13 +211,19 @@ def _models(settings: Settings, pool: Pool) -> Iterator[Found]:
     provider = settings.execution_provider
     models, fault = (settings.reranker, *settings.more_rerankers), None
     try:
-        wanted = served_names(models)
+        wanted = served_names(models, settings.precision)
     except EsRerankError as error:
         wanted, fault = [name_and_model(model) for model in models], error
     good = True
     for name, model in wanted:
         load = partial(
-            load_reranker, model, name=name, pool=pool, access=Access.of(settings), provider=provider
+            load_reranker,
+            model,
+            name=name,
+            pool=pool,
+            access=Access.of(settings),
+            provider=provider,
+            variant=settings.precision,
         )
         called = f"Reranker {shown('reranker', name or model)}"
         found = _tried(called, partial(_reranker, called, load, settings))
@@ -247,13 +253,16 @@ def _raise(error: Exception) -> Found:
 @contextmanager
 def _loaded(load: Callable[[], T], facts: dict[str, Any]) -> Iterator[T]:
     """Load a model for the block, and note what is known about it and how long all of it took."""
+    from ..models.wrappers.wrapped import precision_of
+
     started = time.monotonic()
     model = load()
     try:
         manifest = getattr(model, "manifest", None)
         if manifest is not None:
             facts["max_length"] = manifest.max_length
-            facts["precision"] = getattr(model, "precision", None) or manifest.default_variant
+        if (precision := precision_of(model)) is not None:
+            facts["precision"] = precision
         yield model
         facts["seconds"] = round(time.monotonic() - started, 2)
     finally:

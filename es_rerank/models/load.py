@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -19,9 +20,10 @@ from .contracts import CalibrationRecord
 from .embedder_spec import parse_embedder
 from .local.bi_encoder import BiEncoder
 from .local.cross_encoder import CrossEncoder
+from .local.faster import chosen
 from .local.local import LocalReranker
 from .local.monot5 import MonoT5
-from .manifest import RERANKERS, Manifest, ModelKind, parse_manifest, read_manifest
+from .manifest import RERANKERS, Manifest, ModelKind, Precision, parse_manifest, read_manifest
 from .measuring import measure_of
 from .spec import ModelSpec, name_and_model, name_fault, parse_model
 from .wrappers.cached import ScoreCache, cached
@@ -51,6 +53,7 @@ def load_reranker(
     access: Access | None = None,
     cache: ScoreCache | None = None,
     provider: str = CPU,
+    variant: Precision | None = None,
 ) -> LoadedReranker:
     """Return the reranker that ``model`` names.
 
@@ -62,7 +65,8 @@ def load_reranker(
     ``name`` replaces the model's own name when it is served. ``threads`` is the number of runs side by side,
     0 for one per core. ``pool`` is a pool of threads that several models share. ``cache`` remembers scores of
     local models; scores of services are not remembered, because a service may change its model under the same
-    name. ``provider`` is the ONNX Runtime execution provider that runs the model.
+    name. ``provider`` is the ONNX Runtime execution provider that runs the model. ``variant`` is the
+    precision of local models; None for the faster one of a folder that has two (``local.faster``).
 
     Raises ModelFolderError when the model is not found or is not a reranker, SettingsError for an address or
     a key that cannot be used, MissingExtraError when Cohere's SDK is not installed.
@@ -70,7 +74,8 @@ def load_reranker(
     access = access or Access()
     spec = parse_model(model)
     if spec.kind == "cascade":
-        return _cascade(spec, name, threads, pool, access, cache, provider)
+        load = partial(load_reranker, access=access, cache=cache, provider=provider, variant=variant)
+        return _cascade(spec, name, threads, pool, load)
     if spec.kind == "exit":
         return early_exit(
             model_folder(spec.model),
@@ -80,6 +85,7 @@ def load_reranker(
             pool=pool,
             cache=cache,
             provider=provider,
+            variant=variant,
         )
     if spec.kind == "cohere":
         from .hosted.cohere import CohereReranker  # noqa: PLC0415 the SDK is an extra
@@ -93,7 +99,7 @@ def load_reranker(
         return RemoteReranker(
             spec.model, dialect=spec.dialect, scale=spec.scale, name=name, api_key=access.remote_api_key
         )
-    local = local_reranker(model, name=name, threads=threads, pool=pool, provider=provider)
+    local = local_reranker(model, name=name, threads=threads, pool=pool, provider=provider, variant=variant)
     return local if cache is None else cached(local, cache, local.identity)
 
 
@@ -107,6 +113,7 @@ def reranker_of(
         access=Access.of(settings),
         cache=cache,
         provider=settings.execution_provider,
+        variant=settings.precision,
     )
 
 
@@ -128,16 +135,14 @@ def _cascade(
     name: str | None,
     threads: int,
     pool: Pool | None,
-    access: Access,
-    cache: ScoreCache | None,
-    provider: str,
+    load: Callable[..., LoadedReranker],
 ) -> Cascade:
     """Return a cascade whose rerankers share a pool of threads but not their scores in the cache."""
     shared = pool or Pool(threads)
     loaded: list[LoadedReranker] = []
     try:
         for stage in spec.models:
-            loaded.append(load_reranker(stage, pool=shared, access=access, cache=cache, provider=provider))  # noqa: PERF401 if one fails, the others are closed below
+            loaded.append(load(stage, pool=shared))  # noqa: PERF401 if one fails, the others are closed below
     except BaseException:
         for reranker in loaded:
             reranker.close()
@@ -155,6 +160,7 @@ def local_reranker(
     threads: int = 0,
     pool: Pool | None = None,
     provider: str = CPU,
+    variant: Precision | None = None,
 ) -> LocalReranker:
     """Return the reranker of a bundled or installed name, of a folder or of a Hub id: a cross-encoder or a
     monoT5, as its manifest states.
@@ -162,39 +168,47 @@ def local_reranker(
     Raises ModelFolderError when the model is not found or is not a reranker.
     """
     folder = model_folder(model)
-    return LOCAL[_manifest_of(folder).kind](folder, name=name, threads=threads, pool=pool, provider=provider)
+    manifest = _manifest_of(folder)
+    used = pool.threads if pool else threads
+    variant = chosen(folder, manifest, variant, threads=used, provider=provider).precision
+    return LOCAL[manifest.kind](
+        folder, name=name, threads=threads, pool=pool, provider=provider, variant=variant
+    )
 
 
-def check_reranker(model: str | Path) -> str:
+def check_reranker(model: str | Path, variant: Precision | None = None) -> str:
     """Return the name of the reranker that ``load_reranker`` would load, after all checks that need no
-    loading.
+    loading. ``variant``: a precision that it must have.
 
     Raises ModelFolderError or SettingsError when a check fails.
     """
     spec = parse_model(model)
     if spec.kind == "cascade":
-        first, then = (check_reranker(stage) for stage in spec.models)
+        first, then = (check_reranker(stage, variant) for stage in spec.models)
         return cascade_name(first, then)
     if spec.kind == "exit":
         manifest = reranker_manifest(spec.model)
+        manifest.variant(variant)
         if manifest.early_exit is None:
             raise ModelFolderError(f"{spec.model} has no exit head; {NO_EXIT_HEAD}")
         return early_exit_name(manifest.name)
     if not spec.hosted:
-        return reranker_manifest(model).name
+        manifest = reranker_manifest(model)
+        manifest.variant(variant)
+        return manifest.name
     if not spec.model:
         raise SettingsError(f"{spec.text} names nothing behind the colon; write cohere:MODEL or remote:URL")
     return spec.text
 
 
-def served_names(rerankers: Iterable[str]) -> list[tuple[str | None, str]]:
+def served_names(rerankers: Iterable[str], variant: Precision | None = None) -> list[tuple[str | None, str]]:
     """Return (name, model) for each reranker to serve, after ``check_reranker`` has checked every one.
 
     Each item of ``rerankers`` is ``MODEL`` or ``NAME=MODEL``; without NAME, the returned name is None. Raises
     what ``check_reranker`` raises, and SettingsError when two rerankers have the same name.
     """
     wanted = [name_and_model(item) for item in rerankers]
-    checked = [(name, check_reranker(model)) for name, model in wanted]
+    checked = [(name, check_reranker(model, variant)) for name, model in wanted]
     names = [name or own for name, own in checked]
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
@@ -288,12 +302,14 @@ def load_embedder(
     provider: str = CPU,
     access: Access | None = None,
     tokenizer: Path | None = None,
+    variant: Precision | None = None,
 ) -> LoadedEmbedder:
     """Return the embedder that a name means: the bi-encoder of a bundled or installed name, of an exported
     folder, or of the Hub id of an exported repository; or ``openai:MODEL``, ``cohere:MODEL``, ``remote:URL``
     or ``remote:DIALECT:URL`` for a service, which gets the texts (see ``embedder_spec``). ``tokenizer``: the
     folder or file of the tokenizer by which the passages of a service's model are cut; without it, the one of
-    an installed model of this name, or else the bundled one.
+    an installed model of this name, or else the bundled one. ``variant``: the precision of a local model,
+    None for the one that its manifest names on every machine: vectors of an index must be of one precision.
 
     Raises ModelFolderError when the model is not found or is not a bi-encoder, SettingsError for an address
     or a key that cannot be used. A service is not asked yet.
@@ -312,7 +328,9 @@ def load_embedder(
         )
     if tokenizer is not None:
         raise SettingsError(f"--tokenizer is for an embedder elsewhere; {spec.text} has its own")
-    return BiEncoder(model_folder(name_or_folder), threads=threads, pool=pool, provider=provider)
+    return BiEncoder(
+        model_folder(name_or_folder), threads=threads, pool=pool, provider=provider, variant=variant
+    )
 
 
 def tokenizer_for(model: str, given: Path | None = None) -> tuple[Tokenizer, str | None]:

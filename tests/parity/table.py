@@ -55,7 +55,7 @@ _COLUMNS = (
 
 def our_logits(folder: Path) -> FloatArray:
     """What an exported folder says of every pair, float32, (n_pairs,)."""
-    with load_reranker(folder) as model:
+    with load_reranker(folder, variant="fp32") as model:
         return np.concatenate([model.score(query, PARITY_PASSAGES).values for query in PARITY_QUERIES])
 
 

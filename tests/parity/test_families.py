@@ -91,12 +91,12 @@ def documents(es: Elasticsearch) -> Iterator[str]:
     es.indices.delete(index=name)
 
 
-def with_default(made: Path, precision: Precision, home: Path) -> Path:
-    """Return a copy of an exported folder that opens in a precision."""
+def in_one_precision(made: Path, precision: Precision, home: Path) -> Path:
+    """Return a copy of an exported folder that has one precision only: the faster one is then that one."""
     out = shutil.copytree(made, home / precision)
-    write_manifest(
-        out, read_manifest(out).model_copy(update={"default_variant": precision, "name": f"tiny-{precision}"})
-    )
+    manifest = read_manifest(out)
+    only = {"variants": {precision: manifest.variant(precision)}, "default_variant": precision}
+    write_manifest(out, manifest.model_copy(update={**only, "name": f"tiny-{precision}"}))
     return out
 
 
@@ -139,14 +139,16 @@ def search(index: str, node: Node, model: Path) -> list[str]:
 def test_a_search_is_reordered_as_the_model_says(
     case: Case, precision: Precision, root: Path, documents: str, node: Node, tmp_path: Path
 ) -> None:
-    model = with_default(exported(case, root).folder, precision, tmp_path)
+    model = in_one_precision(exported(case, root).folder, precision, tmp_path)
     done = CliRunner().invoke(app, search(documents, node, model), catch_exceptions=False)
     assert done.exit_code == 0
     assert_reordered(json.loads(done.stdout), model)
 
 
-def test_the_program_itself_searches_with_an_exported_folder(root: Path, documents: str, node: Node) -> None:
-    model = exported(CASES[-1], root).folder
+def test_the_program_itself_searches_with_an_exported_folder(
+    root: Path, documents: str, node: Node, tmp_path: Path
+) -> None:
+    model = in_one_precision(exported(CASES[-1], root).folder, "fp32", tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "es_rerank", *search(documents, node, model)],
         env=os.environ,

@@ -53,6 +53,7 @@ class BiEncoder(Closeable):
     ) -> None:
         folder = Path(folder)
         self._manifest, graph, self._session = open_model(folder, "bi-encoder", variant, provider)
+        self._precision = self._manifest.precision(variant)
         contract = self._manifest.bi_encoder
         assert contract is not None  # noqa: S101 the manifest checks it
         self._contract = contract
@@ -78,6 +79,11 @@ class BiEncoder(Closeable):
     def manifest(self) -> Manifest:
         """The manifest of the model's folder."""
         return self._manifest
+
+    @property
+    def precision(self) -> Precision:
+        """The precision of the graph that runs."""
+        return self._precision
 
     @property
     def scripts(self) -> tuple[str, ...] | None:

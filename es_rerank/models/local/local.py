@@ -72,6 +72,7 @@ class LocalReranker(Closeable):
     ) -> None:
         folder = Path(folder)
         self._manifest, path, self._session = graph or open_model(folder, self.kind, variant, provider)
+        self._precision = self._manifest.precision(variant)
         if (labels := self._session.labels()) != (expected := self._labels(self._manifest)):
             raise ModelFolderError(
                 f"{path} gives {labels} logits, its manifest says {expected}; export the model again"
@@ -115,6 +116,11 @@ class LocalReranker(Closeable):
     def manifest(self) -> Manifest:
         """The manifest of the model's folder."""
         return self._manifest
+
+    @property
+    def precision(self) -> Precision:
+        """The precision of the graph that runs."""
+        return self._precision
 
     @property
     def calibration(self) -> Calibration | None:

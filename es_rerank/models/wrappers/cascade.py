@@ -14,7 +14,7 @@ from ...types import Calibration, FloatArray, Passage, Scores
 from .. import LoadedReranker, LongTextReranker
 from ..closeable import Closeable
 from ..unblocked import acut
-from .wrapped import expected_s, pool_of, rate_of
+from .wrapped import expected_s, pool_of, precision_of, rate_of
 
 LEAST_KEPT = 10
 """The better reranker reads at least this many passages, however small the share: a page of hits, the depth
@@ -82,6 +82,14 @@ class Cascade(Closeable):
                 query, [passages[position] for position in kept], deadline=deadline
             )
         return _joined(before, kept, after)
+
+    @property
+    def precision(self) -> str | None:
+        """The precision of both rerankers: ``int8``, or ``int8 then fp32`` where they differ. None if one is
+        not known.
+        """
+        found = [precision_of(self._first), precision_of(self._then)]
+        return " then ".join(dict.fromkeys(map(str, found))) if all(found) else None
 
     @property
     def pool(self) -> Pool | None:

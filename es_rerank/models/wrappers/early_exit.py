@@ -17,8 +17,9 @@ from ...errors import ModelFolderError
 from ...forks import in_every_child
 from ...types import FloatArray
 from ..local.cross_encoder import CrossEncoder
+from ..local.faster import chosen
 from ..local.open_model import OpenModel, checked
-from ..manifest import Precision
+from ..manifest import Precision, read_manifest
 from .cached import ScoreCache, cached
 from .cascade import Cascade, cascade
 
@@ -129,15 +130,21 @@ def early_exit(
     pool: Pool | None = None,
     cache: ScoreCache | None = None,
     provider: str = CPU,
+    variant: Precision | None = None,
 ) -> Cascade:
     """Return the model of a folder that was exported with an exit head, as a cascade of its beginning and
     itself.
+
+    ``variant`` is the precision, None for the one that is faster here.
 
     Raises ModelFolderError for a folder that has no exit head, is missing, incomplete or altered.
     """
     shared = pool or Pool(threads)
     try:
-        parts = exit_parts(folder, None, shared, provider)
+        manifest = read_manifest(folder, kind="cross-encoder")
+        if manifest.early_exit is not None:
+            variant = chosen(folder, manifest, variant, threads=shared.threads, provider=provider).precision
+        parts = exit_parts(folder, variant, shared, provider)
     except BaseException:
         if pool is None:
             shared.close()

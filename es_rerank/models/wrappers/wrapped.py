@@ -41,6 +41,11 @@ class WrappedReranker:
         return getattr(self._inner, "scripts", None)
 
     @property
+    def precision(self) -> str | None:
+        """The precision of the wrapped reranker, None if it is not known."""
+        return precision_of(self._inner)
+
+    @property
     def pool(self) -> Pool | None:
         """The pool of the wrapped reranker, None where it has none."""
         return pool_of(self._inner)
@@ -49,6 +54,14 @@ class WrappedReranker:
     def rate(self) -> Rate | None:
         """The seconds of a unit of work of the wrapped reranker, None where it has no pool."""
         return rate_of(self._inner)
+
+
+def precision_of(model: object) -> str | None:
+    """Return the precision in which a reranker or embedder runs here, None where it is another service or a
+    user's own.
+    """
+    precision = getattr(model, "precision", None)
+    return precision if isinstance(precision, str) else None
 
 
 def pool_of(reranker: Reranker) -> Pool | None:

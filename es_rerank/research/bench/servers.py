@@ -272,17 +272,26 @@ def start_infinity(python: Path, folder: Path, scratch: Path, *, threads: int, b
 
 
 def in_precision(folder: Path, precision: Precision, out: Path) -> Path:
-    """Make ``out`` a copy, by links, of an exported model with another default precision; return ``out``.
+    """Make ``out`` a copy, by links, of an exported model that has one precision only; return ``out``.
 
     Raises ModelFolderError when the model does not have that precision.
     """
     manifest = read_manifest(folder)
-    manifest.variant(precision)
+    variants = {precision: manifest.variant(precision)}
+    exits = manifest.early_exit and manifest.early_exit.model_copy(
+        update={
+            "first": {precision: manifest.early_exit.first[precision]},
+            "rest": {precision: manifest.early_exit.rest[precision]},
+        }
+    )
     out.mkdir(parents=True)
     for path in folder.iterdir():
         if path.name != MANIFEST:
             (out / path.name).symlink_to(path.resolve())
-    write_manifest(out, manifest.model_copy(update={"default_variant": precision}))
+    write_manifest(
+        out,
+        manifest.model_copy(update={"variants": variants, "default_variant": precision, "early_exit": exits}),
+    )
     return out
 
 

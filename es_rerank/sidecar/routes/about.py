@@ -16,6 +16,7 @@ from ...dialects.tei import error as tei_error
 from ...engine.batch_runner import RUN_TOKENS
 from ...errors import LoadingError, UnavailableError, UnknownModelError
 from ...models import Embedder, Reranker, room_of
+from ...models.wrappers.wrapped import precision_of
 from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID
 from ..access.authority import KeyedRoute
 from ..messages.paths import NamedModel
@@ -75,8 +76,9 @@ def _facts(service: Service, model: Reranker | Embedder) -> dict[str, Any]:
     known: dict[str, Any] = {}
     room = None if isinstance(model, Reranker) else room_of(model)
     if manifest is not None:
+        precision = precision_of(model) or manifest.default_variant
         known = {
-            "model_dtype": _DTYPES.get(manifest.default_variant, manifest.default_variant),
+            "model_dtype": _DTYPES.get(precision, precision),
             "max_input_length": manifest.max_length,
             **({} if room is None else {"passage_tokens": room}),
             "max_batch_tokens": max(manifest.max_length, RUN_TOKENS),

@@ -12,7 +12,7 @@ from ...addresses import masked
 from ...errors import UnauthorizedError
 from ...models import Embedder, LongTextReranker, Reranker
 from ...models.manifest import Manifest
-from ...models.wrappers.wrapped import WrappedReranker
+from ...models.wrappers.wrapped import WrappedReranker, precision_of
 from ...off_loop import off_loop
 from ..access.authority import require_key, sent_key
 from ..messages.wire import answer
@@ -157,10 +157,15 @@ def _of_manifest(model: Reranker | Embedder) -> dict[str, Any]:
         while isinstance(inner, WrappedReranker):
             inner = inner.wrapped
         service = {key: getattr(inner, name) for key, name in _OF_SERVICE.items() if hasattr(inner, name)}
-        return {"kind": type(inner).__name__, **service}
+        precision = precision_of(inner)  # of a cascade
+        return {
+            "kind": type(inner).__name__,
+            **({} if precision is None else {"precision": precision}),
+            **service,
+        }
     return {
         "kind": manifest.kind,
-        "precision": manifest.default_variant,
+        "precision": precision_of(model) or manifest.default_variant,
         "max_length": manifest.max_length,
     }
 

@@ -83,7 +83,7 @@ def ours(precision: str) -> Callable[[Task], Score]:
 
 
 def ours_by_name(*, remembers: bool) -> Callable[[Task], Score]:
-    """Return the loader of the reranker of this project that ``folder`` names.
+    """Return the loader of the reranker of this project that ``folder`` names, in int8.
 
     With ``remembers`` it has a score cache.
     """
@@ -91,7 +91,9 @@ def ours_by_name(*, remembers: bool) -> Callable[[Task], Score]:
     def load(task: Task) -> Score:
         models = import_module("es_rerank.models.load")
         cache = import_module("es_rerank.models.wrappers.cached").ScoreCache(1_000_000) if remembers else None
-        return _query_by_query(models.load_reranker(task.folder, threads=task.threads, cache=cache))
+        return _query_by_query(
+            models.load_reranker(task.folder, threads=task.threads, cache=cache, variant="int8")
+        )
 
     return load
 
