@@ -33,6 +33,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return tiny_cross_encoder(folder / "reranker"), tiny_bi_encoder(folder / "embedder")
 
 
+@pytest.fixture(scope="module")
+def running(
+    node: Node, models: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The address of a sidecar, and its process."""
+    with sidecar(node.url, *models, tmp_path_factory.mktemp("sidecar") / "log") as started:
+        yield started
+
+
 def abandoned(address: str, request: bytes) -> None:
     """Send a request and close the connection before the answer: its first packet meets a closed socket,
     its second a broken pipe.
@@ -57,13 +66,13 @@ def abandoned(address: str, request: bytes) -> None:
     ids=["health", "pipelined", "rerank"],
 )
 def test_callers_that_leave_do_not_end_the_sidecar(
-    node: Node, models: tuple[Path, Path], tmp_path: Path, request_bytes: bytes
+    running: tuple[str, subprocess.Popen[bytes]], request_bytes: bytes
 ) -> None:
-    with sidecar(node.url, *models, tmp_path / "log") as (address, process):
-        for _ in range(25):
-            abandoned(address, request_bytes)
-        assert httpx.get(f"{address}/healthz").json() == {"status": "alive"}
-        assert process.poll() is None
+    address, process = running
+    for _ in range(25):
+        abandoned(address, request_bytes)
+    assert httpx.get(f"{address}/healthz").json() == {"status": "alive"}
+    assert process.poll() is None
 
 
 @contextmanager

@@ -29,10 +29,24 @@ TREE: dict[str, Any] = {"rrf": {"retrievers": [{"standard": {"query": {"match_al
 
 
 @pytest.fixture(scope="module")
-def address(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("models")
-    models = tiny_cross_encoder(folder / "reranker"), tiny_bi_encoder(folder / "embedder")
-    with sidecar(node.url, *models, folder / "log") as (url, _):
+    return tiny_cross_encoder(folder / "reranker"), tiny_bi_encoder(folder / "embedder")
+
+
+@pytest.fixture(scope="module")
+def address(node: Node, models: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with sidecar(node.url, *models, tmp_path_factory.mktemp("sidecar") / "log") as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def passing_through(
+    node: Node, models: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The address of a sidecar that sends all other paths on to Elasticsearch."""
+    log = tmp_path_factory.mktemp("passing-through") / "log"
+    with sidecar(node.url, *models, log, extra=["--pass-through"]) as (url, _):
         yield url
 
 
@@ -70,13 +84,14 @@ def head_of(line: str, *headers: str) -> bytes:
         "POST /INDEX/_pit?keep_alive=zz HTTP/1.1|Content-Length: LENGTH|Transfer-Encoding: chunked|0\r\n\r\n",
     ],
 )
-@pytest.mark.parametrize("through", [False, True])
+@pytest.mark.parametrize("asked", ["address", "passing_through"])
 def test_no_length_of_a_caller_hides_a_request_to_elasticsearch(
-    address: str, es: Elasticsearch, index: str, node: Node, tmp_path: Path, first: str, through: bool
+    request: pytest.FixtureRequest, es: Elasticsearch, index: str, node: Node, first: str, asked: str
 ) -> None:
     """Were the caller's length sent on without its body,
     Elasticsearch would read the next caller's body as requests.
     """
+    address: str = request.getfixturevalue(asked)
     fill(es, index)
     victim = f"{index}-victim"
     es.indices.create(index=victim)
@@ -94,14 +109,8 @@ def test_no_length_of_a_caller_hides_a_request_to_elasticsearch(
         )
         + hidden
     )
-    if through:
-        models = tiny_cross_encoder(tmp_path / "r"), tiny_bi_encoder(tmp_path / "e")
-        with sidecar(node.url, *models, tmp_path / "log", extra=["--pass-through"]) as (own, _):
-            for _ in range(3):
-                exchange(own, head_of(line, *headers) + body.encode(), second)
-    else:
-        for _ in range(3):
-            exchange(address, head_of(line, *headers) + body.encode(), second)
+    for _ in range(3):
+        exchange(address, head_of(line, *headers) + body.encode(), second)
     assert es.indices.exists(index=victim)
     assert httpx.get(f"{address}/healthz", timeout=30).status_code == 200
 
