@@ -82,7 +82,9 @@ def test_maven_fetches_a_jar_and_its_copy_does_not_stay(
 
 @pytest.mark.usefixtures("home", "jar")
 def test_without_maven_and_without_the_jar_the_message_says_what_is_missing(out: Path) -> None:
-    with pytest.raises(ModelFolderError, match=rf"{ARTIFACT}-0.36.2.jar is not in ~/.m2 and Maven \(mvn\)"):
+    with pytest.raises(
+        ModelFolderError, match=rf"{ARTIFACT}-0\.36\.2\.jar, .* is not in ~/.m2 and Maven \(mvn\)"
+    ):
         maven.unpacked("maven:tiny", out)
 
 
@@ -101,11 +103,17 @@ def test_a_name_that_is_not_known_gets_the_list_of_names(name: str, out: Path) -
         maven.unpacked(name, out)
 
 
-@pytest.mark.parametrize("name", ["org/name.jar", "no.jar", "bge-small-zh-v15", "xmaven:x"])
+@pytest.mark.parametrize("name", ["org/name", "bge-small-zh-v15", "xmaven:x", "jar"])
 def test_what_is_no_jar_is_left_to_others(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder.jar").mkdir()
     assert not maven.in_a_jar(name)
     assert not maven.in_a_jar(str(tmp_path / "folder.jar"))
+
+
+def test_a_jar_that_is_not_there_is_not_looked_for_on_the_hub(out: Path) -> None:
+    for load in (lambda path: maven.unpacked(path, out), load_embedder):
+        with pytest.raises(ModelFolderError, match=r"no\.jar cannot be read \(No such file or directory\)"):
+            load("no.jar")
 
 
 def test_of_a_jar_with_one_changed_byte_everything_comes_or_nothing(jar: Path, out: Path) -> None:
@@ -113,7 +121,7 @@ def test_of_a_jar_with_one_changed_byte_everything_comes_or_nothing(jar: Path, o
     maven.unpacked(str(jar), out)
     right = {path.name: path.read_bytes() for path in out.iterdir()}
     refused = 0
-    for _ in range(150):
+    for _ in range(60):
         place = draw.randrange(len(whole))
         changed = bytearray(whole)
         changed[place] ^= 1 << draw.randrange(8)
@@ -124,7 +132,7 @@ def test_of_a_jar_with_one_changed_byte_everything_comes_or_nothing(jar: Path, o
             refused += 1
         else:
             assert {path.name: path.read_bytes() for path in out.iterdir()} == right
-    assert refused > 100
+    assert refused > 40
 
 
 def test_a_damaged_jar_in_mavens_cache_has_to_be_deleted(jar: Path, home: Path, out: Path) -> None:

