@@ -81,13 +81,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnNode]:
         settings = {"es_rerank.url": f"http://127.0.0.1:{port}"}
         state = tmp_path_factory.mktemp("secured-role") / "state"
         roles = roles_to_try()
-        first = next(iter(roles))
         written = "".join(f"{json.dumps({name: body})[1:-1]}\n" for name, body in roles.items())
-        with secured_node(state, written, {first: first}, PASSWORD, settings, plugin=True) as node:
-            one = (node.home / "config" / "users").read_text(encoding="utf-8").strip()
-            named = "".join(f"{name}{one.removeprefix(first)}\n" for name in roles)
-            node.configure("users", named)
-            node.configure("users_roles", "".join(f"{name}:{name}\n" for name in roles))
+        users = {name: name for name in roles}
+        with secured_node(state, written, users, PASSWORD, settings, plugin=True) as node:
             node.start(heap_mb=512)
             with root(node) as es:
                 fill(es, VERSION)

@@ -76,9 +76,9 @@ class OwnNode:
         return done.stdout
 
     def secret(self, name: str, value: str) -> None:
-        """Put a secure setting into the node's keystore, in place of an earlier one."""
-        if not (self.home / "config" / "elasticsearch.keystore").exists():
-            self.tool("keystore", "create")
+        """Put a secure setting into the node's keystore, which is made where there is none, in place of an
+        earlier one.
+        """
         self.tool("keystore", "add", "-x", "-f", name, given=value)
 
     def start(self, heap_mb: int) -> str:
@@ -129,13 +129,20 @@ def secured_node(
 ) -> Iterator[OwnNode]:
     """Prepare a node with Elasticsearch's security on, which the block starts.
 
-    ``roles`` is the content of roles.yml, ``users`` holds the role of each user. They and the superuser
-    elastic have one password.
+    ``roles`` is the content of roles.yml, ``users`` holds the role of each user, of one at least. They and
+    the superuser elastic have one password. Elasticsearch's tool, a JVM, hashes it once.
     """
     with own_node(state, {**SECURITY_ON, **(settings or {})}, plugin=plugin) as node:
         for name, content in (("roles.yml", roles), ("users", ""), ("users_roles", "")):
             node.configure(name, content)
         node.secret("bootstrap.password", password)
-        for name, role in users.items():
-            node.tool("users", "useradd", name, "-p", password, "-r", role)
+        first, role_of_first = next(iter(users.items()))
+        node.tool("users", "useradd", first, "-p", password, "-r", role_of_first)
+        written = (node.home / "config" / "users").read_text(encoding="utf-8")
+        hashed = written.strip().removeprefix(f"{first}:")
+        users_of: dict[str, list[str]] = {}
+        for user, role in users.items():
+            users_of.setdefault(role, []).append(user)
+        node.configure("users", "".join(f"{user}:{hashed}\n" for user in users))
+        node.configure("users_roles", "".join(f"{role}:{','.join(of)}\n" for role, of in users_of.items()))
         yield node
