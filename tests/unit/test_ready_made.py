@@ -417,7 +417,7 @@ def data_elsewhere(folder: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"model.onnx_data", b"../../etc/data/"))
 
 
-REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no configuration": (no_config, r"has no config\.json"),
     "no tokenizer": (no_tokenizer, r"has no tokenizer\.json.*es-rerank export"),
     "no graph": (no_graph, "has no ready-made ONNX graph.*es-rerank export"),
@@ -434,11 +434,11 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "weights without a number": (not_a_number, "numbers that are not finite"),
     "data in another folder": (data_elsewhere, "have to lie beside it"),
     "a configuration that is a list": (
-        lambda folder: (folder / "config.json").write_text("[]") and None,
+        lambda folder: (folder / "config.json").write_text("[]"),
         r"no config\.json with an object",
     ),
     "a configuration that is no JSON": (
-        lambda folder: (folder / "config.json").write_text("{") and None,
+        lambda folder: (folder / "config.json").write_text("{"),
         r"config\.json is not JSON",
     ),
     "positions in words": (
@@ -462,7 +462,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
         "scores by torch.nn.Tanh",
     ),
     "a tokenizer that is none": (
-        lambda folder: (folder / TOKENIZER).write_text("{}") and None,
+        lambda folder: (folder / TOKENIZER).write_text("{}"),
         "not a tokenizer that can be read",
     ),
 }

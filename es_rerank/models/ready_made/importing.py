@@ -41,7 +41,7 @@ from .contract import read_contract
 from .graph_file import GraphFacts, read_graph
 from .graphs import choose
 from .maven import in_a_jar, unpacked
-from .origin import FolderOrigin, HubOrigin, Origin, statements
+from .origin import Origin, origin_of, statements
 from .quantised import int8_beside, quantisation_of, vectors_beside
 from .sense import embedder_sense, languages, reranker_sense, sense_warning
 
@@ -95,7 +95,7 @@ def write_import(
         manifest = manifest.model_copy(update={"sense": found, "versions": _versions()})
         write_manifest(made, manifest)
         return manifest
-    origin: Origin = FolderOrigin(Path(model)) if Path(model).is_dir() else HubOrigin(model, options.revision)
+    origin = origin_of(model, options.revision)
     return import_from(origin, made, options, name, rewrite, say)
 
 

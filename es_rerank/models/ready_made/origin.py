@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -11,6 +12,8 @@ from .card import CARD, LICENCES
 
 _TIMEOUT_S = 30
 """Seconds for the Hub's answer with the list of files."""
+
+_REPOSITORY = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 _STATEMENTS = frozenset(
     {
@@ -60,6 +63,22 @@ def statements(files: Iterable[str], graphs: Iterable[str]) -> list[str]:
         or name in beside
         or ("/" not in name and name.startswith("sentence_") and name.endswith("_config.json"))
     ]
+
+
+def origin_of(model: str, revision: str | None) -> Origin:
+    """Return the folder or the repository that a name means.
+
+    Raises ModelFolderError for a name that is neither, and for a repository that is not reached.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        return FolderOrigin(folder)
+    if folder.exists() or _REPOSITORY.fullmatch(model) is None:
+        raise ModelFolderError(
+            f"{model} is neither a folder here nor the id of a repository of the Hugging Face Hub, "
+            "owner/name; check the name"
+        )
+    return HubOrigin(model, revision)
 
 
 class FolderOrigin:
@@ -130,6 +149,8 @@ def hub_fault(repository: str, error: BaseException) -> ModelFolderError:
     """Return the error of a repository that the Hub does not give, with what helps."""
     from huggingface_hub import errors  # noqa: PLC0415
 
+    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
+        error = error.__cause__
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.GatedRepoError):
         what = "is gated on the Hugging Face Hub; accept its terms there and set HF_TOKEN"
