@@ -18,6 +18,11 @@ class _Benches(LazyGroup):
             "Compare this engine's speed with other engines: same weights and pairs, each system in its "
             "own environment and process, rounds interleaved.",
         ),
+        "architectures": Entry(
+            "bench_architectures",
+            "Compare this engine with sentence-transformers on published architectures with random weights, "
+            "on short and on long passages: rounds interleaved, nothing fetched.",
+        ),
         "load": Entry(
             "bench_load",
             "Compare the latency under load of the sidecar and of infinity's server: open loop, same "

@@ -584,8 +584,14 @@ compares the speed of this engine with other engines: same weights, same pairs.
         test_a_run_measures_us_and_sentence_transformers_and_says_why_not_flashrank
     tests/unit/test_bench_engine.py::test_a_row_as_json_has_the_promised_keys
 The command makes a Python environment for each of them
+compares the speed of this engine with sentence-transformers on MiniLM, Ettin and BGE with random weights
+    tests/unit/test_bench_architectures.py::test_the_json_names_the_machine_and_every_cell
     tests/unit/test_bench_engine.py::test_a_peer_is_installed_once_at_its_version_away_from_any_project
 compares the latency under load of the sidecar and of infinity's server
+compares the speed of this engine with sentence-transformers on MiniLM, Ettin and BGE
+    tests/unit/test_bench_architectures.py::test_the_files_of_every_architecture_are_read_as_its_own_kind
+    tests/unit/test_bench_architectures.py::test_pairs_are_short_or_near_the_window_and_always_the_same
+    tests/parity/test_bench_architectures_parity.py::test_a_run_compares_both_lengths_and_draws_them
     tests/parity/test_bench_load_parity.py::test_three_servers_are_measured_at_shares_of_their_own_capacity
     tests/unit/test_bench_load.py::test_a_run_reports_every_rate_and_draws_it
 measures what a window costs on your machine, by candidates, tokens and threads
@@ -1368,6 +1374,12 @@ Before it is timed, its scores are compared with torch's. If a peer cannot be in
     tests/unit/test_bench_engine.py::test_a_peer_that_fails_is_a_row_that_says_why_and_the_others_go_on
     tests/unit/test_bench_engine.py::test_a_peer_that_was_not_installed_is_a_row
 adds the order by model and first stage together, as in a search.
+compares other architectures in the same way
+    tests/unit/test_bench_architectures.py::test_what_this_engine_could_not_do_is_said_and_a_peers_failure_is_its_row
+So a reranker whose folder has both precisions runs in
+    tests/unit/test_faster_precision.py::test_the_faster_one_is_loaded_and_measured_once
+    tests/unit/test_faster_precision.py::test_who_names_a_precision_gets_it_without_a_measurement
+    tests/unit/test_faster_precision.py::test_the_setting_names_a_precision
     tests/unit/test_bench_engine.py::test_joined_with_the_first_stage_an_order_is_between_both
 Without MODEL, the command takes the bundled weights.
     tests/unit/test_bench_engine.py::test_the_bundled_weights_are_all_that_a_bert_with_a_head_has

@@ -242,8 +242,10 @@ def test_last_words_are_the_last_lines_that_hold_something() -> None:
 def contest(fake: Start) -> Iterator[Callable[..., dict[str, SystemRow]]]:
     """A function that runs a whole contest and returns its rows by label."""
 
-    def run(*entrants: Entrant, rounds: int = 2, batches: tuple[int, ...] = (1, 8)) -> dict[str, SystemRow]:
-        with Contest(entrants, LISTS, EXPECTED, batches=batches) as held:
+    def run(
+        *entrants: Entrant, rounds: int = 2, batches: tuple[int, ...] = (1, 8), **options: Any
+    ) -> dict[str, SystemRow]:
+        with Contest(entrants, LISTS, EXPECTED, batches=batches, **options) as held:
             held.prepare(lambda _: None)
             held.time(rounds, lambda _: None)
             told, step = steps()
@@ -399,6 +401,15 @@ def test_the_batch_size_is_tried_on_a_part_and_the_process_made_anew(
     assert {batch for _, batch, _ in used} == {"8"}
     assert len({pid for pid, _, _ in tried}) == len({pid for pid, _, _ in used}) == 1
     assert {pid for pid, _, _ in tried} != {pid for pid, _, _ in used}
+
+
+def test_without_a_restart_the_process_that_tried_the_batches_is_timed(
+    contest: Callable[..., dict[str, SystemRow]], fake: Start, tmp_path: Path
+) -> None:
+    rows = contest(entrant(fake, "is well"), rounds=1, batches=BATCH_SIZES, tries=1, restart=False)
+    assert (rows["is well fp32"].batch, rows["is well fp32"].peak_rss_mb) == (8, None)
+    calls = [line.split()[1:] for line in (tmp_path / "calls").read_text(encoding="utf-8").splitlines()]
+    assert len({call[1] for call in calls}) == 1
 
 
 def test_a_row_as_json_has_the_promised_keys() -> None:

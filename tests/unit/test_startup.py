@@ -258,6 +258,7 @@ def test_every_command_is_found_without_any_extra() -> None:
         ("evaluate collection", MEASURING),
         ("calibrate model data", MEASURING),
         ("bench engine", MEASURING),
+        ("bench architectures", MEASURING),
         ("bench load --alone", MEASURING),
     ],
 )

@@ -146,7 +146,8 @@ class Contest:
 
     Call ``prepare``, then ``time``, then ``rank`` if ranking is wanted; then ``rows`` returns the
     measurements. The processes end when the ``with`` block ends. ``batches`` are the batch sizes that are
-    tried.
+    tried, each ``tries`` times. Without ``restart`` the process that tried them is also the one that is
+    timed: that saves a start, and the memory of a peer is not known.
     """
 
     def __init__(
@@ -156,9 +157,12 @@ class Contest:
         reference: ScoreArray,
         *,
         batches: Sequence[int] = BATCH_SIZES,
+        tries: int = _TRIES,
+        restart: bool = True,
     ) -> None:
         self._runs = [_Measurement(entrant) for entrant in entrants]
         self._lists, self._reference, self._batches = lists, reference, batches
+        self._tries, self._restart = tries, restart
 
     def __enter__(self) -> Self:
         return self
@@ -182,27 +186,35 @@ class Contest:
         for run in self._runs:
             on_step(run.entrant.system.name)
             with run.failure_recorded():
-                run.batch = self._best_batch(run.entrant)
-                # A new process, so that the memory of larger batches is not counted.
-                run.worker = run.entrant.start()
+                self._start_at_best_batch(run)
+                assert run.worker is not None  # noqa: S101 it was started
+                assert run.batch is not None  # noqa: S101 it was chosen
                 scores = run.worker.score(self._lists, run.batch).scores
                 run.difference = difference_from_torch(run.entrant.system, scores, self._reference)
                 with run.worker.awake():
                     pass  # the process is stopped after this block
 
-    def _best_batch(self, entrant: Entrant) -> int:
-        if not entrant.system.batches:
-            return 1
+    def _start_at_best_batch(self, run: _Measurement) -> None:
+        run.worker = run.entrant.start()
+        if not run.entrant.system.batches:
+            run.batch = 1
+            return
+        run.batch = self._best_batch(run.entrant.system, run.worker)
+        if self._restart:  # so that the memory of larger batches is not counted
+            run.worker.close()
+            run.worker = None
+            run.worker = run.entrant.start()
+
+    def _best_batch(self, system: System, worker: Worker) -> int:
         tried = [(query, passages[:_TRIED_PASSAGES]) for query, passages in self._lists[:1]]
-        with entrant.start() as worker:
-            first = worker.score(tried, self._batches[0]).scores  # the first run of a process is slower
-            # Checked first, so that no minutes are spent on wrong scores.
-            difference_from_torch(entrant.system, first, self._reference[: first.size])
-            seconds: dict[int, float] = {}
-            for batch in self._batches:
-                seconds[batch] = min(worker.score(tried, batch).seconds for _ in range(_TRIES))
-                if seconds[batch] > _TOO_SLOW * min(seconds.values()):
-                    break
+        first = worker.score(tried, self._batches[0]).scores  # the first run of a process is slower
+        # Checked first, so that no minutes are spent on wrong scores.
+        difference_from_torch(system, first, self._reference[: first.size])
+        seconds: dict[int, float] = {}
+        for batch in self._batches:
+            seconds[batch] = min(worker.score(tried, batch).seconds for _ in range(self._tries))
+            if seconds[batch] > _TOO_SLOW * min(seconds.values()):
+                break
         return min(seconds, key=lambda batch: seconds[batch])
 
     def time(self, rounds: int, on_step: OnStep) -> None:
@@ -222,8 +234,9 @@ class Contest:
             return
         with run.failure_recorded(), run.worker.awake() as worker:
             run.seconds.append(worker.score(self._lists, run.batch).seconds)
-            worker.note_memory()
-            run.peak_rss_mb = worker.peak_rss_mb
+            if self._restart or not run.entrant.system.batches:
+                worker.note_memory()
+                run.peak_rss_mb = worker.peak_rss_mb
 
     def rank(self, lists: Lists, on_step: OnStep) -> None:
         """Score the lists with one fp32 system and with every int8 system.

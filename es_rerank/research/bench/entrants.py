@@ -34,12 +34,13 @@ class Exports:
     """Folders of one model's weights.
 
     ``torch`` is the source. ``ours`` is this project's export with the manifest ``manifest``, ``plain`` the
-    export without graph passes, ``exits`` the exports with an early exit, by the number of its layer.
+    export without graph passes, None where no chosen peer reads it, ``exits`` the exports with an early exit,
+    by the number of its layer.
     """
 
     torch: Path
     ours: Path
-    plain: Path
+    plain: Path | None
     manifest: Manifest
     exits: Mapping[int, Path]
 
@@ -65,14 +66,19 @@ class Systems:
         self._scratch, self._exits, self._peers = scratch, exports.exits, peers
         self._threads, self._doing = threads, doing
         self._max_length = exports.manifest.max_length
+        modular = (exports.torch / "modules.json").is_file()
+        self._reference = table.MODULAR_REFERENCE if modular else table.REFERENCE
         flat = partial(flat_folder, exports.torch)
         self._folders: dict[Weights, Path] = {
             "torch": exports.torch,
             "ours": exports.ours,
             "optimum": scratch / "optimum",
-            "flat": flat(exports.plain / exports.manifest.variant("fp32"), scratch / "flat"),
-            "flat int8": flat(exports.plain / exports.manifest.variant("int8"), scratch / "flat-int8"),
         }
+        if exports.plain is not None:
+            self._folders |= {
+                "flat": flat(exports.plain / exports.manifest.variant("fp32"), scratch / "flat"),
+                "flat int8": flat(exports.plain / exports.manifest.variant("int8"), scratch / "flat-int8"),
+            }
         self._pythons = {
             peer.name: self._tried(partial(installed, peer, cache), f"installing {peer.pinned}")
             for peer in peers
@@ -86,7 +92,7 @@ class Systems:
     def reference(self, lists: Lists) -> ScoreArray:
         """Return torch's logits. Raises ModelError when torch gives none."""
         try:
-            with self._doing("torch's own scores"), self._start(table.REFERENCE) as worker:
+            with self._doing("torch's own scores"), self._start(self._reference) as worker:
                 return worker.score(lists, 1).scores
         except WorkerError as error:
             raise ModelError(

@@ -26,20 +26,43 @@ class Bar(NamedTuple):
     colour: str = BLUE
 
 
-def chart(title: str, bars: Sequence[Bar], *, digits: int = 1, together: int | None = None) -> str:
+def chart(
+    title: str,
+    bars: Sequence[Bar],
+    *,
+    digits: int = 1,
+    together: int | None = None,
+    groups: Sequence[tuple[str, int]] = (),
+) -> str:
     """Return an SVG bar chart of at least one bar. A line over each bar's end goes from its lowest to its
     highest value.
 
     ``digits`` is the number of decimals. ``together`` is the number of bars in a group; groups have a gap
-    between them. Without ``together`` all bars are one group.
+    between them. Without ``together`` all bars are one group. ``groups`` has the headings of groups of
+    different sizes instead, each with the number of its bars.
     """
     scale = _BAR / (max(bar.high for bar in bars) or 1.0)
+    if groups:
+        return _with_headings(title, bars, groups, scale, digits)
     tops = [
         _TOP + _ROW * number + _BETWEEN * (number // (together or len(bars))) for number in range(len(bars))
     ]
     height = tops[-1] + _ROW + 12
     drawn = "".join(_bar(bar, top, scale, digits) for bar, top in zip(bars, tops, strict=True))
     return framed(title, drawn, _WIDTH, height, indent=12, font_size=13)
+
+
+def _with_headings(
+    title: str, bars: Sequence[Bar], groups: Sequence[tuple[str, int]], scale: float, digits: int
+) -> str:
+    drawn, top, left = [], _TOP, iter(bars)
+    for heading, number in groups:
+        drawn.append(f'<text x="12" y="{top + _THICK - 4}" font-weight="600">{escape(heading)}</text>\n')
+        for _ in range(number):
+            top += _ROW
+            drawn.append(_bar(next(left), top, scale, digits))
+        top += _ROW + _BETWEEN
+    return framed(title, "".join(drawn), _WIDTH, top, indent=12, font_size=13)
 
 
 def _bar(bar: Bar, top: int, scale: float, digits: int) -> str:

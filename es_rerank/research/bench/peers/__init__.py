@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ....models.manifest import Precision
@@ -117,6 +117,9 @@ def early_exit_system(layer: int, share: float) -> System:
 REFERENCE = System("torch", "fp32", None, "torch", "torch")
 """transformers' own classes, one pair at a time. Every system's scores are compared with it; it is not timed.
 """
+
+MODULAR_REFERENCE = replace(REFERENCE, worker="sentence-transformers-torch")
+"""The same for a head of modules, which only sentence-transformers knows; its batch is one pair."""
 
 EXPORT = System(
     "sentence-transformers export", "fp32", "sentence-transformers", "sentence-transformers-export", "torch"
