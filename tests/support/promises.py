@@ -602,6 +602,11 @@ takes several first stages and rerankers in one run
 exports any cross-encoder or bi-encoder to an ONNX folder and compares it with torch
     tests/parity/test_export_parity.py::test_the_command_prints_the_manifest_and_nothing_else
     tests/parity/test_export_parity.py::test_a_bi_encoder_embeds_as_sentence_transformers_does
+makes the same kind of folder from ready-made ONNX graphs of the Hub, a folder or a jar, without torch
+    tests/unit/test_ready_made.py::test_all_of_it_needs_neither_torch_nor_onnx_nor_transformers
+    tests/unit/test_ready_made.py::test_a_folder_becomes_a_model_folder_with_the_same_scores
+    tests/unit/test_hub_imports.py::test_only_what_is_needed_is_fetched
+    tests/unit/test_jar_models.py::test_a_jar_becomes_a_folder_by_the_command
 trains a cross-encoder by the recipe of the bundled one
     tests/parity/test_training.py::test_the_folder_is_a_plain_cross_encoder_with_exit_heads_beside_it
     tests/unit/test_recipe.py::test_the_recipe_in_the_package_is_that_of_the_last_round
@@ -1469,6 +1474,9 @@ MODEL is a Hub id or a local folder. It is a cross-encoder (BERT, XLM-R, BGE, De
         test_all_modules_are_one_graph_that_scores_as_sentence_transformers_does
     tests/parity/test_monot5_parity.py::test_it_scores_as_pygaggle_does
     tests/parity/test_families.py::test_a_hub_id_is_exported_with_its_name_and_revision
+most rerankers of the Hub come with ready-made ONNX. They are imported once, without torch
+    tests/unit/test_hub_imports.py::test_a_repository_is_imported_once_and_then_needs_no_hub
+    tests/unit/test_hub_imports.py::test_a_folder_is_imported_by_its_content
 the package holds the exported folder NAME.
     tests/unit/test_manifest.py::test_an_installed_package_brings_models_by_name
     tests/unit/test_zh_en.py::test_its_models_are_called_as_its_entry_points_say
