@@ -221,6 +221,11 @@ class Settings(BaseSettings):
         description="Precision of rerankers that run here, `fp32` or `int8`. Without it, a folder that has "
         "both takes the faster one. Embedders keep the precision that their folder names.",
     )
+    instruction: str | None = Field(
+        default=None,
+        description="What makes a passage relevant, in a sentence, for rerankers that read it: decoders such "
+        "as Qwen3-Reranker. Without it, they read the instruction that their folder names.",
+    )
     score_cache: int = Field(
         default=CACHED_SCORES,
         ge=0,

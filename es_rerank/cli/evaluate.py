@@ -213,13 +213,17 @@ def _rerankers(
     settings: Settings, named: Mapping[str, str], cache: ScoreCache | None
 ) -> Iterator[dict[str, LoadedReranker]]:
     """Load all rerankers, so that a wrong name is reported before indexing; the block's end closes them."""
-    from ..models.load import reranker_of
+    from ..models.load import check_instruction, instruction_for, reranker_of
 
+    told = settings.instruction
+    if named and told is not None:
+        check_instruction(named.values())
     with ExitStack() as stack:
-        yield {
-            shown: stack.enter_context(reranker_of(settings, name, cache=cache))
-            for shown, name in named.items()
-        }
+        loaded = {}
+        for shown, name in named.items():
+            own = settings.model_copy(update={"instruction": instruction_for(name, told)})
+            loaded[shown] = stack.enter_context(reranker_of(own, name, cache=cache))
+        yield loaded
 
 
 def indexed(

@@ -17,6 +17,7 @@ from .search_options import (
     FiltersOption,
     FirstStageOption,
     IndexArgument,
+    InstructionOption,
     QueryVectorOption,
     RerankerOption,
     VectorFieldOption,
@@ -25,6 +26,7 @@ from .search_options import (
     filters_of,
     open_client,
     vector_of,
+    with_instruction,
 )
 
 
@@ -39,6 +41,7 @@ def search(
     query_vector: QueryVectorOption = None,
     filter_: FiltersOption = None,
     reranker: RerankerOption = None,
+    instruction: InstructionOption = None,
     embedder: EmbedderOption = None,
     elasticsearch_url: ElasticsearchUrl = None,
     as_json: Json = False,
@@ -48,7 +51,7 @@ def search(
     from ..retrievers.grammar.tree import DEFAULT_INFERENCE_ID
     from ..settings import read_settings
 
-    settings = read_settings()
+    settings = with_instruction(read_settings(), instruction)
     vector, filters = vector_of(query_vector), filters_of(filter_)
     with open_client(
         elasticsearch_url, settings, reranker, embedder, embeds=vector is None and first_stage != "bm25"

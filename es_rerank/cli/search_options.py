@@ -74,6 +74,14 @@ RerankerOption = Annotated[
         show_default="the bundled one",
     ),
 ]
+InstructionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--instruction",
+        help="What makes a passage relevant, in a sentence, for a decoder such as Qwen3-Reranker.",
+        show_default="the model's own",
+    ),
+]
 EmbedderOption = Annotated[
     str | None,
     typer.Option(
@@ -89,6 +97,11 @@ class OpenedClient(NamedTuple):
 
     client: RerankClient
     reranker: LoadedReranker
+
+
+def with_instruction(settings: Settings, instruction: str | None) -> Settings:
+    """Return the settings with the instruction of the command line, if there is one."""
+    return settings if instruction is None else settings.model_copy(update={"instruction": instruction})
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from ..defaults import HOST, PORT
 from ..errors import SettingsError
 from .listening import check_not_itself, is_loopback, listen, shown_address, tls_of
 from .output import ElasticsearchUrl, stderr
+from .search_options import InstructionOption
 
 if TYPE_CHECKING:
     from ..models import Embedder, Reranker
@@ -49,6 +50,7 @@ def serve(
             show_default="the bundled one",
         ),
     ] = None,
+    instruction: InstructionOption = None,
     elasticsearch_url: ElasticsearchUrl = None,
     api_keys_file: Annotated[
         Path | None,
@@ -94,6 +96,7 @@ def serve(
         "tls_certificate": tls_certificate,
         "tls_key": tls_key,
         "elasticsearch_url": elasticsearch_url,
+        "instruction": instruction,
     }
     options = {name: value for name, value in options.items() if value is not None}
     if tls_certificate is not None:  # its key is beside it, or in it: not the one of another certificate
@@ -184,7 +187,7 @@ def build_service(settings: Settings, url: str, *, follow: bool = False) -> Serv
     from .. import node
     from ..engine.pool import Pool
     from ..models.access import Access
-    from ..models.load import load_embedder, load_reranker, served_embedders, served_names
+    from ..models.load import instruction_for, load_embedder, load_reranker, served_embedders, served_names
     from ..models.spec import name_fault
     from ..models.wrappers.cached import ScoreCache
     from ..retrievers.execution.searching import check_runs
@@ -200,7 +203,7 @@ def build_service(settings: Settings, url: str, *, follow: bool = False) -> Serv
             "header, which is forwarded to Elasticsearch unchanged"
         )
     rerankers = (settings.reranker, *settings.more_rerankers)
-    wanted = served_names(rerankers, settings.precision)
+    wanted = served_names(rerankers, settings.precision, settings.instruction)
     embedders = served_embedders((settings.embedder, *settings.more_embedders), rerankers)
 
     # All models share one pool, so that no more runs than cores are active at a time.
@@ -218,6 +221,7 @@ def build_service(settings: Settings, url: str, *, follow: bool = False) -> Serv
                 cache=cache,
                 provider=provider,
                 variant=settings.precision,
+                instruction=instruction_for(model, settings.instruction),
             )
             for name, model in wanted
         ]

@@ -205,13 +205,13 @@ async def _built(build: Callable[[], Service]) -> Limits:
 
 def _models(settings: Settings, pool: Pool) -> Iterator[Found]:
     from ..models.access import Access
-    from ..models.load import load_embedder, load_reranker, served_embedders, served_names
+    from ..models.load import instruction_for, load_embedder, load_reranker, served_embedders, served_names
     from ..models.spec import name_and_model
 
     provider = settings.execution_provider
     models, fault = (settings.reranker, *settings.more_rerankers), None
     try:
-        wanted = served_names(models, settings.precision)
+        wanted = served_names(models, settings.precision, settings.instruction)
     except EsRerankError as error:
         wanted, fault = [name_and_model(model) for model in models], error
     good = True
@@ -224,6 +224,8 @@ def _models(settings: Settings, pool: Pool) -> Iterator[Found]:
             access=Access.of(settings),
             provider=provider,
             variant=settings.precision,
+            # After a fault it is not known which of them takes one.
+            instruction=None if fault else instruction_for(model, settings.instruction),
         )
         called = f"Reranker {shown('reranker', name or model)}"
         found = _tried(called, partial(_reranker, called, load, settings))

@@ -86,26 +86,43 @@ class BatchRunner(Generic[T]):
         The result of an item is (position, result) of each of its sequences. ``observed`` measures the runs.
         """
 
-        def run(group: Sequence[int]) -> list[tuple[int, T]]:
-            outputs = self._session.run(
+        def outputs(group: Sequence[int]) -> FloatArray:
+            return self._session.run(
                 [sequences[position].ids for position in group],
                 [sequences[position].type_ids for position in group],
             )
-            return [(position, self._read(output)) for position, output in zip(group, outputs, strict=True)]
+
+        return self._work(sequences, self._groups(sequences, range(len(sequences))), outputs, observed)
+
+    def _work(
+        self,
+        sequences: Sequence[Tokens],
+        groups: Sequence[Sequence[int]],
+        outputs: Callable[[Sequence[int]], FloatArray],
+        observed: Runs | None,
+    ) -> Work[Sequence[int], list[tuple[int, T]]]:
+        """Return the work whose items are ``groups`` of positions; ``outputs`` runs one of them."""
+
+        def run(group: Sequence[int]) -> list[tuple[int, T]]:
+            return [
+                (position, self._read(output)) for position, output in zip(group, outputs(group), strict=True)
+            ]
 
         def tokens(group: Sequence[int]) -> int:
             return len(sequences[group[0]].ids) * len(group)
 
         timed = run if observed is None else observed.timed(run, tokens)
-        return Work(timed, self._groups(sequences), tokens, self.rate)
+        return Work(timed, groups, tokens, self.rate)
 
-    def _groups(self, sequences: Sequence[Tokens]) -> list[list[int]]:
-        return equal_lengths(
-            [len(sequence.ids) for sequence in sequences],
+    def _groups(self, sequences: Sequence[Tokens], positions: Sequence[int]) -> list[list[int]]:
+        """Return the positions in groups of equal length that share a run."""
+        groups = equal_lengths(
+            [len(sequences[position].ids) for position in positions],
             most=self._most,
             side_by_side=self._pool.threads,
             tokens=self._tokens,
         )
+        return [[positions[place] for place in group] for group in groups]
 
 
 def equal_lengths(

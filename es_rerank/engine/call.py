@@ -1,4 +1,4 @@
-"""The work of one call of a pool: its items, in one or two stages, and what became of them."""
+"""The work of one call of a pool: its items, in one stage or several, and what became of them."""
 
 from __future__ import annotations
 
@@ -35,13 +35,18 @@ class Before(Generic[T, R]):
     """Work that must end before the items of a call are known: texts are tokenised before a model reads them.
 
     ``then`` makes the work of the call from the results. Until then, ``expected`` is its estimated length and
-    ``rate`` holds the seconds that a unit takes.
+    ``rate`` holds the seconds that a unit takes. ``then`` may return a further stage that must end first; its
+    results are not among those of the call.
     """
 
     work: Work[T, R]
-    then: Callable[[list[R]], Work[Any, Any]]
+    then: Callable[[list[R]], Stage]
     expected: float
     rate: Rate
+
+
+Stage = Work[Any, Any] | Before[Any, Any]
+"""What a call does next."""
 
 
 class Call:
@@ -52,6 +57,7 @@ class Call:
     part of work that was admitted before. ``later_s``: the estimated seconds of work that will follow it.
     ``expected_s``: the estimated seconds from ``submitted`` to its end, without the margin.
     ``probe``: an idle pool began it without asking whether it would be in time.
+    ``between``: whether the present stage is not the last one.
     ``holds``: the length of work that other calls will do; it has no items. ``part_of`` is such a call with
     which this one was admitted. ``sure``: whether the estimate comes from what has run. ``runs_before``: the
     runs of models that the pool had done when it was submitted.
@@ -60,6 +66,7 @@ class Call:
     __slots__ = (
         "after",
         "begun",
+        "between",
         "caller",
         "continues",
         "deadline",
@@ -90,7 +97,7 @@ class Call:
 
     def __init__(
         self,
-        work: Work[Any, Any] | Before[Any, Any],
+        work: Stage,
         caller: Caller,
         deadline: float | None,
         *,
@@ -105,8 +112,6 @@ class Call:
         self.whole, self.urgent, self.continues = whole, urgent, continues or part_of is not None
         self.later_s = later_s
         self.holds, self.part_of = holds, part_of
-        self.after = work if isinstance(work, Before) else None
-        self.staged = self.after is not None
         self.prepared: list[Any] | None = None
         self.number = self.runs_before = 0
         self.submitted = self.expected_s = 0.0
@@ -114,13 +119,16 @@ class Call:
         self.begun = self.ended = self.probe = self.queued = self.missed = False
         self.flow: Any = None  # the schedule's own
         self.future: Future[Call] = Future()
-        self.set_work(work.work if isinstance(work, Before) else work)
+        self.set_stage(work)
+        self.staged = self.between
         if holds is not None:
             self.units = holds
 
-    def set_work(self, work: Work[Any, Any]) -> None:
+    def set_stage(self, stage: Stage) -> None:
         """Begin a stage. Its items wait, the longest first."""
-        self.work = work
+        self.after = stage if isinstance(stage, Before) else None
+        self.between = self.after is not None
+        self.work = work = stage.work if isinstance(stage, Before) else stage
         self.lengths = [work.length(item) for item in work.items]
         self.units = float(sum(self.lengths))
         # Longest first: the last items to end are then short, and no core waits long for another.
@@ -155,12 +163,12 @@ class Call:
         return self.lengths[self.waiting[0]] * self.work.rate.mean if self.waiting else 0.0
 
     def outcome(self) -> tuple[list[Any], list[Any]]:
-        """Return the results of the first stage, and those of the items. A call without one has no first, a
-        call that ended in it has no items.
+        """Return the results of the first stage, and those of the last one. A call with one stage has no
+        first, a call that ended before its last stage has no last.
         """
         if self.staged and self.prepared is None:
             return self.results, []
-        return self.prepared or [], self.results
+        return self.prepared or [], [] if self.between else self.results
 
     def late(self, now: float) -> bool:
         """Whether the deadline has passed."""

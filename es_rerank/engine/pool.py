@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, TypeVar
 from ..caller import CALLER, CONTINUES, LATER_S, WHOLE, during
 from ..errors import ModelError
 from ..forks import in_every_child, unforked
-from .call import Before, Call, Taken, Work
+from .call import Before, Call, Stage, Taken, Work
 from .figures import PoolFigures
 from .processor import cores
 from .rate import Rate
 from .schedule import Schedule
 
-__all__ = ["Before", "Pool", "PoolFigures", "Rate", "Work"]
+__all__ = ["Before", "Pool", "PoolFigures", "Rate", "Stage", "Work"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -113,11 +113,12 @@ class Pool:
         return (await self.arun_call(Work(work, items, length, rate or Rate()), deadline=deadline))[1]
 
     def run_call(
-        self, work: Work[Any, Any] | Before[Any, Any], *, deadline: float | None = None, urgent: bool = False
+        self, work: Stage, *, deadline: float | None = None, urgent: bool = False
     ) -> tuple[list[Any], list[Any]]:
-        """Return the results of the first stage, empty without one, and those of the items, as ``run`` does.
+        """Return the results of the first stage, empty if there is one alone, and those of the last, as
+        ``run`` does.
 
-        If the deadline passes before the first stage ends, its results are returned, and no others.
+        If the deadline passes before the last stage begins, it has no results.
         ``urgent`` is for a small call that others wait for. It goes before the other calls of its caller.
         """
         call = self._submit(work, deadline, urgent=urgent)
@@ -129,7 +130,7 @@ class Pool:
             call.future.cancel()  # an interrupt ended the wait; no effect when the call has ended
 
     async def arun_call(
-        self, work: Work[Any, Any] | Before[Any, Any], *, deadline: float | None = None, urgent: bool = False
+        self, work: Stage, *, deadline: float | None = None, urgent: bool = False
     ) -> tuple[list[Any], list[Any]]:
         """Return the same as ``run_call`` without blocking the event loop; cancelling drops what has not
         started.
@@ -214,9 +215,7 @@ class Pool:
         with self._lock:
             return self._schedule.figures()
 
-    def _submit(
-        self, work: Work[Any, Any] | Before[Any, Any], deadline: float | None, *, urgent: bool
-    ) -> Call:
+    def _submit(self, work: Stage, deadline: float | None, *, urgent: bool) -> Call:
         part_of = self._part_of()
         call = Call(
             work,
@@ -274,7 +273,7 @@ class Pool:
         return self._next()
 
     def _continue(self, call: Call, before: Before[Any, Any]) -> None:
-        """Make the second stage of a call."""
+        """Make the next stage of a call."""
         try:
             work = before.then(call.results)
         except BaseException as error:  # noqa: BLE001 handed to the caller, whatever it is

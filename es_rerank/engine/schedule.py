@@ -21,7 +21,7 @@ from math import inf
 
 from ..caller import Caller
 from ..errors import OverloadError
-from .call import Before, Call, Taken, Work
+from .call import Before, Call, Stage, Taken
 from .figures import PoolFigures
 from .flow import Flow
 from .margin import Margin
@@ -159,8 +159,8 @@ class Schedule:
     def done(self, taken: Taken, result: object, seconds: float, now: float) -> Before[object, object] | None:
         """Note the result of an item, which ran for so many seconds.
 
-        Return what makes the second stage of its call if the first one has ended. Whoever gets it gives the
-        second stage to ``continue_with``; until then the call counts as running.
+        Return what makes the next stage of its call if this one has ended and is not the last. Whoever gets
+        it gives the next stage to ``continue_with``; until then the call counts as running.
         """
         call = taken.call
         call.work.rate.learn(taken.length, seconds)
@@ -178,8 +178,8 @@ class Schedule:
         self._running_items += 1
         return call.after
 
-    def continue_with(self, call: Call, work: Work[object, object], now: float) -> None:
-        """Begin the second stage of a call."""
+    def continue_with(self, call: Call, stage: Stage, now: float) -> None:
+        """Begin the next stage of a call."""
         call.running -= 1
         self._running_items -= 1
         if not call.queued:  # it was ended meanwhile
@@ -188,8 +188,8 @@ class Schedule:
             return
         flow: Flow = call.flow
         flow.backlog(call).add(call, -1)
-        call.after, call.prepared = None, call.results
-        call.set_work(work)
+        call.prepared = call.results if call.prepared is None else call.prepared
+        call.set_stage(stage)
         flow.backlog(call).add(call)
         self._waiting_items += len(call.waiting)
         if call.waiting:
@@ -199,7 +199,7 @@ class Schedule:
             self._complete(call, now)
 
     def failed(self, taken: Taken | None, call: Call, error: BaseException) -> None:
-        """End a call with the error of one of its items, or of making its second stage if there is none."""
+        """End a call with the error of one of its items, or of making its next stage if there is none."""
         if taken is not None:
             self._stop(taken, taken.estimated_s)
         else:

@@ -39,9 +39,9 @@ LayerNormalization and Add take 25 µs (onnxruntime 1.32, AVX-512)."""
 _PROBE = [0, 0, 0]
 """Token ids of a test run. Three tokens make hidden states (1, 3, dims) differ from logits (1, 1), (1, 2)."""
 
-_PROBE_LENGTHS = (5, 48)
+PROBE_LENGTHS = (5, 48)
 """Lengths in tokens of the test runs that tell whether sequences may share a run."""
-_PROBE_VOCABULARY = 8
+PROBE_VOCABULARY = 8
 """Test runs draw token ids below this number. Even the smallest vocabulary has them."""
 
 
@@ -60,17 +60,7 @@ class Session:
         self._session = _loaded(path, provider)
         self._path = path
         self._inputs = {node.name: node.type for node in self._session.get_inputs()}
-        if unknown := self._inputs.keys() - {"input_ids", "attention_mask", "token_type_ids", "position_ids"}:
-            raise ModelFolderError(
-                f"{path} asks for inputs that are not known here: {', '.join(sorted(unknown))}; "
-                "export the model with: es-rerank export"
-            )
-        if other := {name: dtype for name, dtype in self._inputs.items() if dtype not in _DTYPES}:
-            stated = ", ".join(f"{name} as {dtype}" for name, dtype in sorted(other.items()))
-            raise ModelFolderError(
-                f"{path} asks for {stated}, and only int64 and int32 are given here; export the model with: "
-                "es-rerank export"
-            )
+        self._check_inputs()
         names = [node.name for node in self._session.get_outputs()]
         self._output = next((name for name in _OUTPUTS if name in names), names[0])
 
@@ -103,6 +93,20 @@ class Session:
     ) -> dict[str, npt.NDArray[Any]]:
         arrays = feeds(self._inputs, ids, type_ids)
         return {name: rows.astype(_DTYPES[self._inputs[name]], copy=False) for name, rows in arrays.items()}
+
+    def _check_inputs(self) -> None:
+        """Raise ModelFolderError when the graph asks for anything else than an encoder's inputs."""
+        if unknown := self._inputs.keys() - {"input_ids", "attention_mask", "token_type_ids", "position_ids"}:
+            raise ModelFolderError(
+                f"{self._path} asks for inputs that are not known here: {', '.join(sorted(unknown))}; "
+                "export the model with: es-rerank export"
+            )
+        if other := {name: dtype for name, dtype in self._inputs.items() if dtype not in _DTYPES}:
+            stated = ", ".join(f"{name} as {dtype}" for name, dtype in sorted(other.items()))
+            raise ModelFolderError(
+                f"{self._path} asks for {stated}, and only int64 and int32 are given here; export the model "
+                "with: es-rerank export"
+            )
 
     def labels(self) -> int:
         """Return how many logits the graph gives for a pair: 1 or 2.
@@ -139,9 +143,9 @@ class Session:
         kernel may add in another order.
         """
         draw = np.random.default_rng(0)
-        probes = [draw.integers(0, _PROBE_VOCABULARY, (most, tokens)) for tokens in _PROBE_LENGTHS]
+        probes = [draw.integers(0, PROBE_VOCABULARY, (most, tokens)) for tokens in PROBE_LENGTHS]
         return all(
-            _same_bits(lambda rows: self.run(rows.tolist(), np.zeros_like(rows).tolist()), probe)
+            same_bits(lambda rows: self.run(rows.tolist(), np.zeros_like(rows).tolist()), probe)
             for probe in probes
         )
 
@@ -179,12 +183,12 @@ class LastLayers:
         """
         draw = np.random.default_rng(0)
         return all(
-            _same_bits(self.run, draw.normal(size=(most, tokens, dims)).astype(np.float32))
-            for tokens in _PROBE_LENGTHS
+            same_bits(self.run, draw.normal(size=(most, tokens, dims)).astype(np.float32))
+            for tokens in PROBE_LENGTHS
         )
 
 
-def _same_bits(run: Callable[[npt.NDArray[Any]], FloatArray], rows: npt.NDArray[Any]) -> bool:
+def same_bits(run: Callable[[npt.NDArray[Any]], FloatArray], rows: npt.NDArray[Any]) -> bool:
     """Return whether all ``rows`` give the same bits in runs of one row, of two rows, and so on."""
     most = len(rows)
     outputs = {

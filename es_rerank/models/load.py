@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.metadata import entry_points
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +16,15 @@ from . import LoadedEmbedder, LoadedReranker
 from .access import Access
 from .contracts import CalibrationRecord
 from .embedder_spec import parse_embedder
+from .finding import MODEL_PACKAGES, manifest_of, may_be_on_hub, model_folder, reranker_manifest
+from .instructions import check_instruction, instruction_for
 from .local.bi_encoder import BiEncoder
 from .local.cross_encoder import CrossEncoder
+from .local.decoder import Decoder
 from .local.faster import chosen
 from .local.local import LocalReranker
 from .local.monot5 import MonoT5
-from .manifest import RERANKERS, Manifest, ModelKind, Precision, parse_manifest, read_manifest
+from .manifest import ModelKind, Precision, read_manifest
 from .measuring import measure_of
 from .spec import ModelSpec, name_and_model, name_fault, parse_model
 from .wrappers.cached import ScoreCache, cached
@@ -33,15 +34,32 @@ from .wrappers.early_exit import NO_EXIT_HEAD, early_exit, early_exit_name
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-MODEL_PACKAGES = "es_rerank.models"
-"""The entry point group by which other distributions bring exported models. The name of an entry point is the
-model's name; its value is the package that holds the model's folder."""
+__all__ = [
+    "LOCAL",
+    "MODEL_PACKAGES",
+    "calibration_of",
+    "check_embedder",
+    "check_instruction",
+    "check_reranker",
+    "embedder_of",
+    "instruction_for",
+    "load_embedder",
+    "load_reranker",
+    "local_reranker",
+    "may_be_on_hub",
+    "model_folder",
+    "reranker_manifest",
+    "reranker_of",
+    "served_embedders",
+    "served_names",
+    "tokenizer_for",
+]
 
-_BUNDLED = Path(__file__).with_name("bundled")
-_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
-"""An owner and a name. A path that begins with a slash or a dot is no id of the Hub."""
-
-LOCAL: dict[ModelKind, type[LocalReranker]] = {"cross-encoder": CrossEncoder, "monot5": MonoT5}
+LOCAL: dict[ModelKind, type[LocalReranker]] = {
+    "cross-encoder": CrossEncoder,
+    "monot5": MonoT5,
+    "decoder": Decoder,
+}
 
 
 def load_reranker(
@@ -54,6 +72,7 @@ def load_reranker(
     cache: ScoreCache | None = None,
     provider: str = CPU,
     variant: Precision | None = None,
+    instruction: str | None = None,
 ) -> LoadedReranker:
     """Return the reranker that ``model`` names.
 
@@ -67,15 +86,21 @@ def load_reranker(
     local models; scores of services are not remembered, because a service may change its model under the same
     name. ``provider`` is the ONNX Runtime execution provider that runs the model. ``variant`` is the
     precision of local models; None for the faster one of a folder that has two (``local.faster``).
+    ``instruction`` says to a decoder what makes a passage relevant; None for the model's own.
 
     Raises ModelFolderError when the model is not found or is not a reranker, SettingsError for an address or
-    a key that cannot be used, MissingExtraError when Cohere's SDK is not installed.
+    a key that cannot be used and for an instruction to a reranker that takes none, MissingExtraError when
+    Cohere's SDK is not installed.
     """
     access = access or Access()
     spec = parse_model(model)
+    if instruction is not None:
+        check_instruction([model])
     if spec.kind == "cascade":
         load = partial(load_reranker, access=access, cache=cache, provider=provider, variant=variant)
-        return _cascade(spec, name, threads, pool, load)
+        told = [instruction_for(stage, instruction) for stage in spec.models]
+        loads = [partial(load, stage, instruction=own) for stage, own in zip(spec.models, told, strict=True)]
+        return _cascade(spec, name, threads, pool, loads)
     if spec.kind == "exit":
         return early_exit(
             model_folder(spec.model),
@@ -99,7 +124,15 @@ def load_reranker(
         return RemoteReranker(
             spec.model, dialect=spec.dialect, scale=spec.scale, name=name, api_key=access.remote_api_key
         )
-    local = local_reranker(model, name=name, threads=threads, pool=pool, provider=provider, variant=variant)
+    local = local_reranker(
+        model,
+        name=name,
+        threads=threads,
+        pool=pool,
+        provider=provider,
+        variant=variant,
+        instruction=instruction,
+    )
     return local if cache is None else cached(local, cache, local.identity)
 
 
@@ -114,6 +147,7 @@ def reranker_of(
         cache=cache,
         provider=settings.execution_provider,
         variant=settings.precision,
+        instruction=settings.instruction,
     )
 
 
@@ -135,14 +169,14 @@ def _cascade(
     name: str | None,
     threads: int,
     pool: Pool | None,
-    load: Callable[..., LoadedReranker],
+    loads: Iterable[Callable[..., LoadedReranker]],
 ) -> Cascade:
     """Return a cascade whose rerankers share a pool of threads but not their scores in the cache."""
     shared = pool or Pool(threads)
     loaded: list[LoadedReranker] = []
     try:
-        for stage in spec.models:
-            loaded.append(load(stage, pool=shared))  # noqa: PERF401 if one fails, the others are closed below
+        for load in loads:
+            loaded.append(load(pool=shared))  # noqa: PERF401 if one fails, the others are closed below
     except BaseException:
         for reranker in loaded:
             reranker.close()
@@ -161,19 +195,19 @@ def local_reranker(
     pool: Pool | None = None,
     provider: str = CPU,
     variant: Precision | None = None,
+    instruction: str | None = None,
 ) -> LocalReranker:
-    """Return the reranker of a bundled or installed name, of a folder or of a Hub id: a cross-encoder or a
-    monoT5, as its manifest states.
+    """Return the reranker of a bundled or installed name, of a folder or of a Hub id: a cross-encoder, a
+    monoT5 or a decoder, as its manifest states. Only a decoder takes an ``instruction``.
 
     Raises ModelFolderError when the model is not found or is not a reranker.
     """
     folder = model_folder(model)
-    manifest = _manifest_of(folder)
+    manifest = manifest_of(folder)
     used = pool.threads if pool else threads
     variant = chosen(folder, manifest, variant, threads=used, provider=provider).precision
-    return LOCAL[manifest.kind](
-        folder, name=name, threads=threads, pool=pool, provider=provider, variant=variant
-    )
+    made = partial(Decoder, instruction=instruction) if manifest.kind == "decoder" else LOCAL[manifest.kind]
+    return made(folder, name=name, threads=threads, pool=pool, provider=provider, variant=variant)
 
 
 def check_reranker(model: str | Path, variant: Precision | None = None) -> str:
@@ -201,11 +235,14 @@ def check_reranker(model: str | Path, variant: Precision | None = None) -> str:
     return spec.text
 
 
-def served_names(rerankers: Iterable[str], variant: Precision | None = None) -> list[tuple[str | None, str]]:
+def served_names(
+    rerankers: Iterable[str], variant: Precision | None = None, instruction: str | None = None
+) -> list[tuple[str | None, str]]:
     """Return (name, model) for each reranker to serve, after ``check_reranker`` has checked every one.
 
     Each item of ``rerankers`` is ``MODEL`` or ``NAME=MODEL``; without NAME, the returned name is None. Raises
-    what ``check_reranker`` raises, and SettingsError when two rerankers have the same name.
+    what ``check_reranker`` raises, and SettingsError when two rerankers have the same name, or when none of
+    them takes the ``instruction``.
     """
     wanted = [name_and_model(item) for item in rerankers]
     checked = [(name, check_reranker(model, variant)) for name, model in wanted]
@@ -215,6 +252,8 @@ def served_names(rerankers: Iterable[str], variant: Precision | None = None) -> 
         raise SettingsError(
             f"two rerankers are called {twice}; give one of them another name, as in OTHER=MODEL"
         )
+    if instruction is not None:
+        check_instruction([model for _, model in wanted])
     return wanted
 
 
@@ -261,16 +300,6 @@ def check_embedder(model: str | Path) -> str:
     return address.params.get("model") or address.netloc.decode()
 
 
-def reranker_manifest(model: str | Path) -> Manifest:
-    """Return the manifest of a bundled name, a folder or a Hub id, after checking that its files are there
-    with the right sizes.
-
-    Raises ModelFolderError when the model is not found or is not a reranker.
-    """
-    folder = model_folder(model)
-    return read_manifest(folder, kind=_manifest_of(folder).kind)
-
-
 def calibration_of(model: str | Path) -> CalibrationRecord:
     """Return a model's calibration. Raises SettingsError when the model has none, and what
     ``reranker_manifest`` raises.
@@ -281,17 +310,6 @@ def calibration_of(model: str | Path) -> CalibrationRecord:
             f"{model} has no calibration; learn one with: es-rerank calibrate, or leave --calibration out"
         )
     return calibration
-
-
-def _manifest_of(folder: Path) -> Manifest:
-    """Return a reranker's manifest without checking its files."""
-    manifest = parse_manifest(folder)
-    if manifest.kind not in RERANKERS:
-        raise ModelFolderError(
-            f"{folder} holds a {manifest.kind}, which is not a reranker; give the folder of one of: "
-            f"{', '.join(sorted(RERANKERS))}"
-        )
-    return manifest
 
 
 def load_embedder(
@@ -342,30 +360,3 @@ def _tokenizer_folder(model: str) -> Path | None:
     """Return the folder of a bundled or installed model of this name, None if there is none."""
     known = model == BUNDLED_EMBEDDER or bool(entry_points(group=MODEL_PACKAGES, name=model))
     return model_folder(model) if known else None
-
-
-def model_folder(name_or_folder: str | Path) -> Path:
-    """Return the local folder of a model: bundled, given as a path, from an installed package, or downloaded
-    from the Hub. A folder or repository with ready-made ONNX graphs and no manifest is imported into a cache.
-    """
-    if name_or_folder in {BUNDLED_RERANKER, BUNDLED_EMBEDDER}:
-        return _BUNDLED / name_or_folder
-    from .ready_made import maven, stored  # noqa: PLC0415 only those who name a folder or a Hub id need it
-
-    if maven.in_a_jar(str(name_or_folder)):
-        return stored.of_jar(str(name_or_folder))
-    folder = Path(name_or_folder)
-    if folder.exists():
-        return stored.of_folder(folder) if stored.holds_ready_made(folder) else folder
-    for entry_point in entry_points(group=MODEL_PACKAGES, name=str(name_or_folder)):
-        return Path(str(files(entry_point.module) / entry_point.name))
-    if not may_be_on_hub(name_or_folder):
-        return folder
-    return stored.of_repository(str(name_or_folder))
-
-
-def may_be_on_hub(name_or_folder: str | Path) -> bool:
-    """Return whether the name has the form ``owner/name`` and no folder here has it: it is looked for on the
-    Hugging Face Hub.
-    """
-    return _HUB_ID.fullmatch(str(name_or_folder)) is not None and not Path(name_or_folder).exists()

@@ -139,14 +139,22 @@ class DecoderPairEncoder:
                 yield Encoded(rest, [0] * len(rest), truncated, shared if begins else ())
 
     def room_beside(self, query: str) -> int:
-        """Return how many tokens of a long document a prompt with this query holds, at least 1."""
+        """Return how many tokens of a long document a prompt with this query holds, at least 1.
+
+        The space before a document may be a token more than the document has alone, so one is left for it.
+        """
         opening = self._opening(well_formed(query))
         ((ids, _),) = self._prompts(opening, [_SAMPLES[0]])
-        return self._most - len(ids) + 1
+        return max(self._most - len(ids), 1)
 
     @property
-    def fixed_after(self) -> int:
-        """How many tokens a prompt has after the document at least."""
+    def before(self) -> int:
+        """How many tokens of its own words a prompt has before the document."""
+        return self._most - self._room - len(self._after)
+
+    @property
+    def after(self) -> int:
+        """How many tokens a prompt has after the document."""
         return len(self._after)
 
     def _opening(self, query: str) -> _Opening:

@@ -1,4 +1,4 @@
-"""The base class of cross-encoders and monoT5: an exported graph that reads pairs of query and passage."""
+"""The base class of local rerankers: an exported graph that reads pairs of query and passage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ...engine.batch_runner import BatchRunner, GraphRunner
-from ...engine.pool import Before, Pool, Rate, Work
+from ...engine.pool import Before, Pool, Rate, Stage, Work
 from ...engine.session import CPU
 from ...errors import ModelFolderError, ScoreError
 from ...observation import OBSERVER, Runs
@@ -79,17 +79,15 @@ class LocalReranker(Closeable):
             )
         self._tokenizer = open_tokenizer(folder / TOKENIZER)
         self._pairs = self._reading(self._manifest, self._tokenizer)
-        read = self._manifest.model_dump_json(include={"kind", "max_length", "cross_encoder", "monot5"})
+        read = self._manifest.model_dump_json(include=self._stated())
         self._identity = (
             f"{self._manifest.files[path.name].sha256} {self._manifest.files[TOKENIZER].sha256} {read}"
         )
         self._name = name or self._manifest.name
         self._shared = pool is not None
         self._pool = pool or Pool(threads)
-        self._runs = BatchRunner(
-            reads or self._session, self._pool, _logit, by_row=self._manifest.by_row(variant)
-        )
-        self._lengths = TokenEstimate(self._manifest.max_length)
+        self._runs = self._runner(reads or self._session, by_row=self._manifest.by_row(variant))
+        self._lengths = self._estimate(self._manifest)
         self._tokenizing, self._cutting = Rate(), Rate()
 
     def _labels(self, manifest: Manifest) -> int:
@@ -99,6 +97,18 @@ class LocalReranker(Closeable):
     def _reading(self, manifest: Manifest, tokenizer: Tokenizer) -> Pairs:
         """Return the encoder of pairs."""
         raise NotImplementedError
+
+    def _runner(self, reads: GraphRunner, *, by_row: bool) -> BatchRunner[float]:
+        """Return what runs the graph on many pairs."""
+        return BatchRunner(reads, self._pool, logit, by_row=by_row)
+
+    def _estimate(self, manifest: Manifest) -> TokenEstimate:
+        """Return the estimate of how many tokens pairs have."""
+        return TokenEstimate(manifest.max_length)
+
+    def _stated(self) -> set[str]:
+        """Return the fields of the manifest that a score depends on."""
+        return {"kind", "max_length", "cross_encoder", "monot5"}
 
     @property
     def name(self) -> str:
@@ -248,10 +258,14 @@ class LocalReranker(Closeable):
 
         return Before(
             Work(runs.tokenising(encode), parts, characters, self._tokenizing, counts=False),
-            lambda encoded: self._runs.work(list(chain.from_iterable(encoded)), runs),
+            lambda encoded: self._stages(list(chain.from_iterable(encoded)), runs),
             sum(self._lengths.expected(query, piece) for piece in parts),
             self._runs.rate,
         )
+
+    def _stages(self, pairs: Sequence[Encoded], runs: Runs) -> Stage:
+        """Return the work that runs the graph on the pairs of a call."""
+        return self._runs.work(pairs, runs)
 
     def _scores(
         self,
@@ -283,7 +297,7 @@ class LocalReranker(Closeable):
         )
 
 
-def _logit(head: FloatArray) -> float:
+def logit(head: FloatArray) -> float:
     """Return one logit from a graph's output, (labels,).
 
     The log-odds of a softmax over two labels, log(p1 / p0), is the difference of the two outputs.

@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
+from ...engine.past import PastSession
 from ...engine.processor import adds_bytes_exactly
 from ...engine.session import Session
 from ..manifest import Manifest, ModelKind, Precision, read_manifest, verify
@@ -31,7 +32,8 @@ def open_model(folder: Path, kind: ModelKind, variant: Precision | None, provide
     missing, incomplete, altered or of another kind.
     """
     manifest, graph = checked(folder, kind, variant)
-    return OpenModel(manifest, graph, Session(graph, provider))
+    session = PastSession if manifest.kind == "decoder" else Session
+    return OpenModel(manifest, graph, session(graph, provider))
 
 
 def checked(folder: Path, kind: ModelKind, variant: Precision | None) -> tuple[Manifest, Path]:

@@ -44,11 +44,12 @@ def characters(texts: Sequence[str]) -> int:
 class TokenEstimate:
     """Estimates the tokens of sequences from their characters, learned from sequences that were tokenised.
 
-    Texts in ASCII and other texts have rates of their own. A sequence has at most ``most`` tokens.
+    Texts in ASCII and other texts have rates of their own. A sequence has at most ``most`` tokens, of which
+    ``fixed`` belong to no text.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, fixed: int = _SPECIAL) -> None:
+        self._most, self._fixed = most, fixed
         self._ascii, self._other = Rate(_ASCII_RATE), Rate(_OTHER_RATE)
 
     def expected(self, beside: str, texts: Sequence[str], most_parts: int | None = 1) -> float:
@@ -56,7 +57,7 @@ class TokenEstimate:
 
         Of a text that is too long ``most_parts`` parts are read, None for all, each in a sequence of its own.
         """
-        fixed = _SPECIAL + len(beside) * self._rate(beside).mean
+        fixed = self._fixed + len(beside) * self._rate(beside).mean
         in_ascii, other, most = self._ascii.mean, self._other.mean, self._most
         lengths = (fixed + len(text) * (in_ascii if text.isascii() else other) for text in texts)
         if most_parts == 1:
