@@ -56,7 +56,17 @@ def adds_bytes_exactly() -> bool:
     docs/performance/model-optimizations/quantization.md, "U8S8"). Returns False where the processor's flags
     cannot be read.
     """
-    return architecture() == "arm64" or not _VNNI_FLAGS.isdisjoint(instruction_sets())
+    return architecture() == "arm64" or has_vnni()
+
+
+def has_vnni() -> bool:
+    """Return whether an x86-64 processor has instructions for products of 8-bit integers (VNNI)."""
+    return not _VNNI_FLAGS.isdisjoint(instruction_sets())
+
+
+def has_amx() -> bool:
+    """Return whether an x86-64 processor multiplies matrices of 8-bit integers in one instruction (AMX)."""
+    return "amx_int8" in instruction_sets()
 
 
 def _row(*names: str) -> str:

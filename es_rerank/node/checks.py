@@ -7,14 +7,15 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import psutil
 
 from ..addresses import masked, masked_in
-from ..engine.processor import architecture, cores, instruction_sets
+from ..engine.processor import architecture, cores, has_vnni, instruction_sets, processor_name
 from ..errors import ModelFolderError, SettingsError, UnreachableError
 from ..models.spec import ModelSpec, parse_model
 from ..retrievers.execution.product import older
@@ -24,6 +25,9 @@ from .account import default_cache, home_of
 from .lifecycle import NONE_RUNS, obstacles, running
 from .probe import Health, probe
 from .record import Distribution, How
+
+if TYPE_CHECKING:
+    from .speed import ModelSpeed
 
 CheckStatus = Literal["ok", "warn", "fail"]
 
@@ -67,7 +71,7 @@ class Diagnosis:
     """The results of all checks, and the Elasticsearch that the other commands would use.
 
     ``url``, ``version``, ``how`` and ``distribution`` describe this Elasticsearch. They are None where they
-    are not known.
+    are not known. ``speeds`` is empty when nothing was measured.
     """
 
     checks: tuple[Check, ...]
@@ -75,6 +79,7 @@ class Diagnosis:
     version: str | None
     how: How | None
     distribution: Distribution | None
+    speeds: tuple[ModelSpeed, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -91,30 +96,33 @@ def doctor(
     reranker: str = BUNDLED_RERANKER,
     embedder: str = BUNDLED_EMBEDDER,
     download_url: str | None = None,
+    measured: Callable[[], Iterable[ModelSpeed]] | None = None,
 ) -> Diagnosis:
     """Check the machine and Elasticsearch.
 
     Elasticsearch is the one at ``url``, or the local node of ``state_dir`` if ``url`` is None. ``reranker``
     and ``embedder`` are the models that would be served. ``download_url`` is the folder of a web server from
-    which ``up`` would fetch Elastic's archive; it is not asked. Nothing is started or changed. The checks
+    which ``up`` would fetch Elastic's archive; it is not asked. ``measured`` returns the speeds of the
+    models; without it nothing is measured. Nothing is started or changed. The checks
     take up to about 30 seconds when a server or the Docker daemon does not respond.
     """
     node = running(state_dir) if url is None else None
     address = url or (node.url if node else None)
     health, elasticsearch = _elasticsearch(address, api_key, ca_certs, download_url)
     nodes = [_docker(), _archive(download_url), _jdk(), _maven()]
-    machine = [_python(), *nodes, _disk(state_dir), _memory(), _cpu()]
+    machine = [_python(), *nodes, _disk(state_dir), _memory(), cpu_row()]
     runtime = _onnxruntime()
     models = (
         [check_model("cross-encoder", reranker), check_model("bi-encoder", embedder)]
         if runtime.status == "ok"
         else []
     )
-    checks = (elasticsearch, *machine, runtime, *models)
+    speeds = tuple(measured()) if measured is not None and runtime.status == "ok" else ()
+    checks = (elasticsearch, *machine, runtime, *models, *map(speed_row, speeds))
     version = health.version if health else None
     how: How | None = node.how if node else "given" if url else None
     kind = health.distribution if health else None
-    return Diagnosis(checks, masked(address) if address else None, version, how, kind)
+    return Diagnosis(checks, masked(address) if address else None, version, how, kind, speeds)
 
 
 def _elasticsearch(
@@ -238,10 +246,14 @@ def _memory() -> Check:
     return Check("Memory", "ok", summary)
 
 
-def _cpu() -> Check:
+def cpu_row() -> Check:
+    """Return what is known of the processor."""
     flags = instruction_sets()
     known = [flag for flag in ("avx2", "avx512_vnni", "avx_vnni", "amx_int8", "asimd") if flag in flags]
-    summary = f"{cores()} cores, {platform.machine()}, {' '.join(known) or 'instruction sets unknown'}"
+    named = " ".join(known) or "instruction sets unknown"
+    summary = f"{processor_name()}, {cores()} cores, {platform.machine()}, {named}"
+    if flags and architecture() == "x86_64" and not has_vnni():
+        summary += "; without VNNI, so int8 may be no faster than fp32"
     if flags and architecture() == "x86_64" and "avx2" not in flags:
         return Check("CPU", "warn", summary, "without AVX2 the models run several times slower")
     return Check("CPU", "ok", summary)
@@ -258,6 +270,27 @@ def _onnxruntime() -> Check:
             "install it with: pip install --force-reinstall onnxruntime",
         )
     return Check("ONNX Runtime", "ok", f"{module.__version__}, {' '.join(module.get_available_providers())}")
+
+
+def speed_row(speed: ModelSpeed) -> Check:
+    """Return the speed of a model as a check; ``warn`` when it could not be measured."""
+    from .speed import WINDOW, WORDS  # noqa: PLC0415 it loads ONNX Runtime, which may not be installed
+
+    name, unit = f"Speed of the {speed.role}", "pairs" if speed.role == "reranker" else "passages"
+    why = "" if speed.why is None else f" ({WORDS[speed.why]})"
+    runs = f"{speed.model} runs in {speed.precision}{why}"
+    if speed.speeds is None:
+        return Check(name, "warn", f"{runs}; not measured: {speed.fault}")
+    told = []
+    for tokens, by_precision in speed.speeds.seconds.items():
+        each = []
+        for precision in sorted(by_precision):
+            words = f"{precision} {speed.speeds.per_second(precision, tokens):.0f} {unit}/s"
+            if speed.role == "reranker":
+                words += f", {speed.window_ms(precision, tokens):.0f} ms for a window of {WINDOW}"
+            each.append(words)
+        told.append(f"at {tokens} tokens {' and '.join(each)}")
+    return Check(name, "ok", f"{runs}; {'; '.join(told)}; {speed.threads} threads")
 
 
 def check_model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:

@@ -151,7 +151,7 @@ def test_https_with_a_ca_of_its_own(
         assert "is not trusted" in (sentence := fault(run(*asked)))
         assert "ES_RERANK_ELASTICSEARCH_CA_CERTS" in sentence
         assert run(*asked, ES_RERANK_ELASTICSEARCH_CA_CERTS=str(ca)).returncode == 0
-        doctor = ("doctor", "--elasticsearch-url", url, "--json")
+        doctor = ("doctor", "--elasticsearch-url", url, "--json", "--no-speed")
         assert json.loads(run(*doctor).stdout)["checks"][0]["status"] == "fail"
         trusted = json.loads(run(*doctor, ES_RERANK_ELASTICSEARCH_CA_CERTS=str(ca)).stdout)
         assert trusted["checks"][0]["status"] != "fail"

@@ -246,7 +246,7 @@ def test_doctor_knows_a_running_node_and_what_the_machine_has(node: Node) -> Non
 
 
 def test_doctor_prints_a_table(own: Node, state_dir: Path) -> None:
-    done = run("doctor", ES_RERANK_STATE_DIR=str(state_dir), COLUMNS="200")
+    done = run("doctor", "--no-speed", ES_RERANK_STATE_DIR=str(state_dir), COLUMNS="200")
     assert done.returncode == int(not doctor(state_dir, own.url).ok), done.stderr
     assert own.url in done.stdout
     assert "ONNX Runtime" in done.stdout

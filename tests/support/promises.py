@@ -111,7 +111,8 @@ it combines the logit of the cross-encoder, its number before it becomes a proba
     tests/node/test_search.py::test_calibration_blends_the_first_stage_in
 `es-rerank down` stops the node that the demo started; with `--purge` it also removes the node's data.
     tests/node/test_node_life.py::test_life_of_a_node
-`es-rerank doctor` checks the machine and says what is missing.
+`es-rerank doctor` checks the machine and says what is missing, how many pairs a second the models read here
+    tests/unit/test_doctor_speed.py::test_it_says_pairs_passages_and_what_a_window_costs
     tests/node/test_node_life.py::test_doctor_knows_a_running_node_and_what_the_machine_has
     tests/unit/test_node_records.py::test_doctor_fails_where_no_elasticsearch_can_be
 `es-rerank --version` prints the version.
@@ -584,14 +585,13 @@ compares the speed of this engine with other engines: same weights, same pairs.
         test_a_run_measures_us_and_sentence_transformers_and_says_why_not_flashrank
     tests/unit/test_bench_engine.py::test_a_row_as_json_has_the_promised_keys
 The command makes a Python environment for each of them
-compares the speed of this engine with sentence-transformers on MiniLM, Ettin and BGE with random weights
-    tests/unit/test_bench_architectures.py::test_the_json_names_the_machine_and_every_cell
     tests/unit/test_bench_engine.py::test_a_peer_is_installed_once_at_its_version_away_from_any_project
-compares the latency under load of the sidecar and of infinity's server
 compares the speed of this engine with sentence-transformers on MiniLM, Ettin and BGE
+    tests/unit/test_bench_architectures.py::test_the_json_names_the_machine_and_every_cell
     tests/unit/test_bench_architectures.py::test_the_files_of_every_architecture_are_read_as_its_own_kind
     tests/unit/test_bench_architectures.py::test_pairs_are_short_or_near_the_window_and_always_the_same
     tests/parity/test_bench_architectures_parity.py::test_a_run_compares_both_lengths_and_draws_them
+compares the latency under load of the sidecar and of infinity's server
     tests/parity/test_bench_load_parity.py::test_three_servers_are_measured_at_shares_of_their_own_capacity
     tests/unit/test_bench_load.py::test_a_run_reports_every_rate_and_draws_it
 measures what a window costs on your machine, by candidates, tokens and threads
@@ -1378,13 +1378,13 @@ Every peer runs at its best batch size.
 Before it is timed, its scores are compared with torch's. If a peer cannot be installed
     tests/unit/test_bench_engine.py::test_a_peer_that_fails_is_a_row_that_says_why_and_the_others_go_on
     tests/unit/test_bench_engine.py::test_a_peer_that_was_not_installed_is_a_row
-adds the order by model and first stage together, as in a search.
 compares other architectures in the same way
     tests/unit/test_bench_architectures.py::test_what_this_engine_could_not_do_is_said_and_a_peers_failure_is_its_row
 So a reranker whose folder has both precisions runs in
     tests/unit/test_faster_precision.py::test_the_faster_one_is_loaded_and_measured_once
     tests/unit/test_faster_precision.py::test_who_names_a_precision_gets_it_without_a_measurement
     tests/unit/test_faster_precision.py::test_the_setting_names_a_precision
+adds the order by model and first stage together, as in a search.
     tests/unit/test_bench_engine.py::test_joined_with_the_first_stage_an_order_is_between_both
 Without MODEL, the command takes the bundled weights.
     tests/unit/test_bench_engine.py::test_the_bundled_weights_are_all_that_a_bert_with_a_head_has
@@ -1845,6 +1845,8 @@ NO_PROMISE: Mapping[str, str] = {
     "Other programs ran on these two cores": "figures with their command",
     "The table: 200 pairs of SelQA": "how to read the table below it",
     "| | pairs/s | to the fastest fp32 peer |": "figures with their command",
+    "int8 is fast where the processor has VNNI.": "how to read the table below it",
+    "| processor | int8 | fp32 |": "figures with their command",
     "The next table shows what int8 and early exits cost": "how to read the table below it",
     "| nDCG@10, alone / default | queries |": "figures with their command",
     "Two cores with AVX-512 VNNI, 100 requests a rate": "how to read the table below it",

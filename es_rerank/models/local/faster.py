@@ -27,8 +27,9 @@ _LOG = logging.getLogger(__name__)
 _COPIES = 2
 """A loaded graph takes about so many times the bytes of its file: ONNX Runtime rearranges the weights."""
 
-Why = Literal["told", "only", "provider", "overflow", "measured", "undecided", "unmeasured"]
+Why = Literal["told", "only", "manifest", "provider", "overflow", "measured", "undecided", "unmeasured"]
 """Why a precision was taken. ``told``: the caller named it. ``only``: the folder has no other.
+``manifest``: it is an embedder, which has the one that its manifest names.
 ``provider``: the CPU does not run the model. ``overflow``: this processor computes the int8 graph wrongly.
 ``measured``: it is the better one here. The default one was taken when a measurement did not decide
 (``undecided``) or was not possible (``unmeasured``)."""

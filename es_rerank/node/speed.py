@@ -1,0 +1,132 @@
+"""Measures how fast the models are on this machine, for ``es-rerank doctor``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..engine.processor import cores
+from ..engine.session import CPU
+from ..errors import ModelFolderError, SettingsError
+from ..models.embedder_spec import parse_embedder
+from ..models.load import may_be_on_hub, model_folder
+from ..models.local.faster import Choice, Why, known_choice, measured
+from ..models.local.speeds import Speeds
+from ..models.manifest import MANIFEST, Manifest, Precision, read_manifest
+from ..models.ready_made.maven import in_a_jar
+from ..models.spec import parse_model
+
+Role = Literal["reranker", "embedder"]
+
+WINDOW = 50
+"""The cost of a window of so many hits is told."""
+
+_BUDGET_S: dict[Role, float] = {"reranker": 0.6, "embedder": 0.4}
+"""Seconds of a measurement; together a second."""
+
+WORDS: dict[Why, str] = {
+    "told": "as ES_RERANK_PRECISION says",
+    "only": "the folder has no other",
+    "manifest": "as the manifest says",
+    "provider": "as the manifest says, because no CPU runs it",
+    "overflow": "int8 would overflow on this processor",
+    "measured": "the faster one here, or as fast and exact",
+    "undecided": "as the manifest says; the machine was too restless to tell which is faster",
+    "unmeasured": "as the manifest says",
+}
+"""Why a precision is in force, in words."""
+
+
+@dataclass(frozen=True)
+class ModelSpeed:
+    """The speed of a model: the precision in force, why that one, and what was measured.
+
+    ``fault`` says why nothing was measured, and is None otherwise. ``threads`` is the number of runs side by
+    side.
+    """
+
+    role: Role
+    model: str
+    precision: Precision | None
+    why: Why | None
+    threads: int
+    speeds: Speeds | None = None
+    fault: str | None = None
+
+    def window_ms(self, precision: Precision, tokens: int) -> float:
+        """Return the milliseconds of ``WINDOW`` pairs of ``tokens`` tokens."""
+        assert self.speeds is not None  # noqa: S101 only asked of what was measured
+        return 1000 * WINDOW * self.speeds.seconds[tokens][precision]
+
+
+def model_speeds(
+    reranker: str,
+    embedder: str,
+    *,
+    variant: Precision | None = None,
+    threads: int = 0,
+    provider: str = CPU,
+) -> Iterator[ModelSpeed]:
+    """Yield the speed of each model that is on this machine; it takes about a second for all.
+
+    Of a cascade both rerankers are measured, of a model with an early exit the whole model. A service, a
+    model that would have to be downloaded or imported, and a folder that is no model are left out.
+    ``variant`` is the precision that the settings name for rerankers.
+    """
+    wanted: list[tuple[Role, str]] = [("reranker", model) for model in _local(reranker)]
+    for role, model in (*wanted, ("embedder", embedder)):
+        share = _BUDGET_S[role] / (len(wanted) if role == "reranker" else 1)
+        found = _speed(role, model, variant if role == "reranker" else None, threads, provider, share)
+        if found is not None:
+            yield found
+
+
+def _local(reranker: str) -> Iterator[str]:
+    """Yield the models on this machine that a reranker consists of."""
+    try:
+        spec = parse_model(reranker)
+    except SettingsError:
+        return
+    if spec.kind == "cascade":
+        for stage in spec.models:
+            yield from _local(stage)
+    elif not spec.hosted:
+        yield spec.model
+
+
+def _folder(role: Role, model: str) -> tuple[Path, Manifest] | None:
+    """Return the folder of a model and its manifest; None if it has to be fetched or imported first."""
+    try:
+        if (role == "embedder" and parse_embedder(model).hosted) or may_be_on_hub(model) or in_a_jar(model):
+            return None
+        if Path(model).exists() and not (Path(model) / MANIFEST).is_file():
+            return None
+        folder = model_folder(model)
+        return folder, read_manifest(folder)
+    except (ModelFolderError, SettingsError):
+        return None
+
+
+def _speed(
+    role: Role, model: str, variant: Precision | None, threads: int, provider: str, budget_s: float
+) -> ModelSpeed | None:
+    if (found := _folder(role, model)) is None:
+        return None
+    folder, manifest = found
+    used = threads or cores()
+    known = known_choice(manifest, variant, provider)
+    if role == "embedder" and len(manifest.variants) > 1:
+        known = Choice(manifest.default_variant, "manifest")
+    try:
+        speeds = measured(folder, manifest, threads=threads, provider=provider, budget_s=budget_s)
+    except Exception as error:  # noqa: BLE001 ONNX Runtime's exceptions share no base but Exception
+        precision, why = known[:2] if known else (manifest.default_variant, "unmeasured")
+        return ModelSpeed(role, manifest.name, precision, why, used, fault=str(error))
+    if known is not None:
+        precision, why = known[:2]
+    else:
+        precision = speeds.decided or manifest.default_variant
+        why = "measured" if speeds.decided else "undecided"
+    return ModelSpeed(role, manifest.name, precision, why, used, speeds)
