@@ -227,6 +227,24 @@ def test_a_real_measurement_is_remembered_and_used_again(
     assert file.stat() == before
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_forked_children_that_load_at_once_leave_one_whole_file(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("es_rerank.models.local.speeds._SURE", 1e9)
+    children = []
+    for _ in range(2):
+        if (child := os.fork()) == 0:
+            try:
+                os._exit(0 if loaded(folder) else 1)
+            finally:
+                os._exit(2)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
+    assert [file.suffix for file in cache.iterdir()] == [".json"]
+    assert remembered.recall(key_of(read_manifest(folder), cores())) is not None
+
+
 def test_each_thing_that_a_speed_depends_on_is_measured_anew(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,7 @@ _MODEL = {
     "kind": text("What kind of model it is."),
 }
 _OF_MANIFEST = {
-    "precision": text("The precision of its numbers, such as `int8`."),
+    "precision": text("The precision in which it runs, `int8` or `fp32`; of a cascade both."),
     "max_length": whole("How many tokens it reads at most."),
 }
 
