@@ -37,6 +37,9 @@ _UNSEEN = float(np.finfo(np.float32).min)
 Weights = Callable[[str], FloatArray | None]
 """Returns a weight by its name in transformers, None when the model has no such weight."""
 
+Store = Callable[[npt.NDArray[Any], str], TensorProto]
+"""Returns the tensor that holds an array under a name; the array may lie in another file."""
+
 
 @dataclass(frozen=True, slots=True)
 class DecoderShape:
@@ -59,19 +62,22 @@ def past_names(layers: int) -> list[str]:
     return [f"past_{layer}_{part}" for layer in range(layers) for part in ("key", "value")]
 
 
-def decoder_graph(shape: DecoderShape, weights: Weights, answers: tuple[int, int]) -> onnx.ModelProto:
+def decoder_graph(
+    shape: DecoderShape, weights: Weights, answers: tuple[int, int], store: Store = numpy_helper.from_array
+) -> onnx.ModelProto:
     """Return the graph of a decoder whose head has two rows: those of the tokens false and true, ``answers``.
 
-    ``lm_head.weight`` is the head; the embeddings are, when the model has none.
+    ``lm_head.weight`` is the head; the embeddings are, when the model has none. Raises KeyError when another
+    weight is missing.
     """
-    return _Writer(shape, weights).written(answers)
+    return _Writer(shape, weights, store).written(answers)
 
 
 class _Writer:
     """Collects nodes and weights. Each method adds nodes and returns the name of their output."""
 
-    def __init__(self, shape: DecoderShape, weights: Weights) -> None:
-        self._shape, self._weights = shape, weights
+    def __init__(self, shape: DecoderShape, weights: Weights, store: Store) -> None:
+        self._shape, self._weights, self._store = shape, weights, store
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
 
@@ -253,5 +259,5 @@ class _Writer:
 
     def _constant(self, name: str, value: npt.NDArray[np.generic] | np.generic) -> str:
         if name not in self._constants:
-            self._constants[name] = numpy_helper.from_array(np.asarray(value), name)
+            self._constants[name] = self._store(np.asarray(value), name)
         return name

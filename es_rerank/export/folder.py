@@ -77,10 +77,12 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
             if options.exit_layer is None
             else _exit_source(fetched.folder, options, Path(unpacked) / "shortened")
         )
-        if source.kind == "monot5" and options.int8_texts is not None:
+        if source.kind == "decoder" and options.plain:
+            raise SettingsError("the graph of a decoder has no mask to keep; leave out --plain")
+        if source.kind in {"monot5", "decoder"} and options.int8_texts is not None:
             raise SettingsError(
-                "a monot5 in int8 computes its scales in every run, so there is nothing to fit; leave out "
-                "--int8-texts"
+                f"a {source.kind} in int8 computes its scales in every run, so there is nothing to fit; "
+                "leave out --int8-texts"
             )
         if source.kind == "bi-encoder" and options.calibration is not None:
             raise SettingsError(
@@ -127,7 +129,7 @@ class _Export:
         say(f"exporting the graph of {self._name}")
         save_tokenizer(self._source.folder, made / TOKENIZER)
         export_graph(self._source, made / _FP32, answers=self._answers())
-        if not self._options.plain:
+        if not self._options.plain and self._source.kind != "decoder":
             self._passes = run_passes(made / _FP32, self._source.kind, self._source.max_length)
         layer = self._options.exit_layer
         if layer is not None:
@@ -167,8 +169,8 @@ class _Export:
             yield feeds(names, [sequence.ids], [sequence.type_ids])
 
     def _answers(self) -> tuple[int, int] | None:
-        """Return the token ids of a monoT5's answers false and true; None for another kind."""
-        contract = self._source.monot5
+        """Return the token ids of the answers false and true of a monoT5 or decoder; None for other kinds."""
+        contract = self._source.monot5 or self._source.decoder
         return None if contract is None else answer_ids(contract, open_tokenizer(self._made / TOKENIZER))
 
     def _logit_parity(self) -> Parity:
@@ -279,6 +281,7 @@ class _Export:
             max_length=source.max_length,
             cross_encoder=source.cross_encoder,
             monot5=source.monot5,
+            decoder=source.decoder,
             bi_encoder=source.bi_encoder,
             variants={precision: _GRAPHS[precision] for precision in precisions},
             default_variant=precisions[-1],

@@ -20,10 +20,12 @@ from ..errors import ModelFolderError
 from ..models.manifest import ModelKind, Quantisation, QuantisationScheme
 from ..models.source.model import SourceModel
 from . import Int8Range
+from .decoder import write_decoder
 from .static_int8 import FULL, REDUCED, Feeds, quantise_static
 
 TASKS: dict[ModelKind, str] = {"cross-encoder": "text-classification", "bi-encoder": "feature-extraction"}
-"""The task of optimum with which the graph of a kind has its head; a monoT5 is exported without optimum."""
+"""The task of optimum with which the graph of a kind has its head; a monoT5 and a decoder are exported
+without optimum."""
 _OPSET = 18
 """The default opset of optimum (exporters/onnx/base.py, ``DEFAULT_ONNX_OPSET``)."""
 
@@ -42,8 +44,8 @@ def export_graph(source: SourceModel, out: Path, *, answers: tuple[int, int] | N
     """Write the fp32 graph of a torch folder to the file ``out``. Over 2 GB, its data go to a second file
     beside it.
 
-    ``answers`` are the token ids of a monoT5's answers false and true. Raises ModelFolderError for a model
-    that cannot be exported.
+    ``answers`` are the token ids of the answers false and true of a monoT5 or a decoder. Raises
+    ModelFolderError for a model that cannot be exported.
     """
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         try:
@@ -56,7 +58,10 @@ def export_graph(source: SourceModel, out: Path, *, answers: tuple[int, int] | N
 
 def _export(source: SourceModel, folder: Path, answers: tuple[int, int] | None) -> None:
     """Write the graph as ``model.onnx`` into ``folder``."""
-    if answers is not None:
+    if source.kind == "decoder":
+        assert answers is not None  # noqa: S101 the caller looks them up
+        write_decoder(source, answers, folder / "model.onnx")
+    elif answers is not None:
         _trace(OneDecoderStep(source.folder, answers), ["input_ids", "attention_mask"], folder)
     elif source.modular:
         _trace_modules(source.folder, folder)

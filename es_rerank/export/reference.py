@@ -19,6 +19,7 @@ from ..models.source.files import module_settings
 from ..models.source.model import SourceModel
 from ..text.prompted_pairs import QUERY_SHARE
 from ..types import FloatArray
+from .decoder import decoder_logit
 
 Logit = Callable[[str, str], float]
 """A function from query and passage to a logit."""
@@ -37,7 +38,13 @@ def save_tokenizer(source: Path, out: Path) -> None:
 
 def torch_logits(source: SourceModel, pairs: Sequence[tuple[str, str]]) -> FloatArray:
     """Return the logits of a reranker, float32, (n_pairs,). The model reads one pair at a time."""
-    logit = _monot5_logit(source) if source.kind == "monot5" else _cross_encoder_logit(source)
+    match source.kind:
+        case "monot5":
+            logit = _monot5_logit(source)
+        case "decoder":
+            logit = decoder_logit(source, _tokenizer(source.folder))
+        case _:
+            logit = _cross_encoder_logit(source)
     with torch.inference_mode():
         return np.asarray([logit(query, passage) for query, passage in pairs], dtype=np.float32)
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from ..errors import SettingsError
 from ..text.pairs import TruncationStrategy
+from .contracts import DecoderContract
+from .decoder_families import MXBAI_RERANK_V2, QWEN3_RERANKER
 from .manifest import ModelKind
 
 DEFAULT_WINDOW = 512
@@ -32,7 +34,8 @@ class Family:
     ``reserved_positions`` is the number of position embeddings that no token may use: XLM-R and RoBERTa count
     positions from their padding id 1, so positions begin at 2 and a table of 514 serves 512 tokens. Only
     monoT5 families have ``answers``: the tokens for false and for true. They are stated as text, because
-    their ids differ between vocabularies.
+    their ids differ between vocabularies. Only families of decoders have ``asks``: the prompt and the tokens
+    that its models were trained with.
     """
 
     name: str
@@ -43,6 +46,17 @@ class Family:
     monot5s: tuple[str, ...] = ()
     decoders: tuple[str, ...] = ()
     answers: tuple[str, str] | None = None
+    asks: DecoderContract | None = None
+
+    def fits(self, kind: ModelKind) -> bool:
+        """Return whether a model of this kind can be of this family."""
+        match kind:
+            case "monot5":
+                return self.answers is not None
+            case "decoder":
+                return self.asks is not None
+            case _:
+                return self.answers is None and self.asks is None
 
     def architectures(self, kind: ModelKind) -> tuple[str, ...]:
         """Return the class names in ``config.json`` that belong to this family, for one kind of model."""
@@ -96,6 +110,10 @@ FAMILIES: tuple[Family, ...] = (
     # unicamp-dl/mt5-3B-mmarco-en-pt; mt5-13b-mmarco-100k by rerankers, while pygaggle has it answer as monot5
     # does.
     Family("monot5-blank-true", (), (), answers=("▁", "▁true")),
+    # Qwen/Qwen3-Reranker-*
+    Family("qwen3-reranker", (), (), decoders=("Qwen3ForCausalLM",), asks=QWEN3_RERANKER),
+    # mixedbread-ai/mxbai-rerank-base-v2, -large-v2
+    Family("mxbai-rerank-v2", (), (), decoders=("Qwen2ForCausalLM",), asks=MXBAI_RERANK_V2),
 )
 
 ANSWERS: str = "; ".join(

@@ -81,7 +81,8 @@ def test_the_contract_is_that_of_the_encoder_and_of_the_last_module(tmp_path: Pa
 
 
 def test_rows_and_tokens_are_of_any_number_and_padding_is_not_read(tmp_path: Path) -> None:
-    export_model(str(tiny_torch.modular(tmp_path / "source", pooling="mean")), tmp_path / "out", WITHOUT_INT8)
+    plain = ExportOptions(int8=False, plain=True)
+    export_model(str(tiny_torch.modular(tmp_path / "source", pooling="mean")), tmp_path / "out", plain)
     session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
     rows = [np.arange(5, 5 + length, dtype=np.int64) for length in (1, 7, 90)]
     ids, mask = (np.zeros((3, 90), dtype=np.int64) for _ in range(2))
@@ -165,7 +166,7 @@ def test_modules_that_are_not_known_here_are_refused(tmp_path: Path) -> None:
         export_model(str(source), tmp_path / "out", WITHOUT_INT8)
 
 
-def test_decoders_are_refused_whatever_kind_is_said(tmp_path: Path) -> None:
+def test_a_decoder_is_no_other_kind_whatever_is_said(tmp_path: Path) -> None:
     scored = with_modules(
         tiny_torch.modular(tmp_path / "modular"),
         lambda modules: [
@@ -175,9 +176,16 @@ def test_decoders_are_refused_whatever_kind_is_said(tmp_path: Path) -> None:
     )
     causal = change(tiny_torch.bert(tmp_path / "bert"), "config.json", architectures=["Qwen2ForCausalLM"])
     for source in (scored, causal):
-        for options in (WITHOUT_INT8, ExportOptions(kind="cross-encoder", family="bert")):
-            with pytest.raises(ModelFolderError, match="is a decoder that scores by its next token"):
-                export_model(str(source), tmp_path / "out", options)
+        with pytest.raises(
+            ModelFolderError, match=r"scores by its next token .* export it with --kind decoder"
+        ):
+            export_model(str(source), tmp_path / "out", ExportOptions(kind="cross-encoder", family="bert"))
+    with pytest.raises(
+        ModelFolderError, match="ModernBertModel, and a decoder that can be exported is one of"
+    ):
+        export_model(str(scored), tmp_path / "out", WITHOUT_INT8)
+    with pytest.raises(SettingsError, match="do not say whether it was trained to rerank"):
+        export_model(str(causal), tmp_path / "out", WITHOUT_INT8)
 
 
 def test_a_model_with_code_of_its_own_is_refused(tmp_path: Path) -> None:

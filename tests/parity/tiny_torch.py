@@ -16,6 +16,7 @@ from sentence_transformers.sentence_transformer.modules import (
     Pooling,
     Transformer,
 )
+from tiny_decoder import tiny_qwen_tokenizer
 from tiny_models import tiny_t5_tokenizer, tiny_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
@@ -40,6 +41,11 @@ from transformers import (
     MT5Config,
     MT5ForConditionalGeneration,
     PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2TokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     RobertaConfig,
     RobertaForSequenceClassification,
     RobertaTokenizerFast,
@@ -213,6 +219,24 @@ def mt5(folder: Path) -> Path:
     )
 
 
+def qwen3(folder: Path, **changes: Any) -> Path:
+    """As Qwen3-Reranker: two heads of queries share keys and values, queries and keys are normed, the head is
+    the embeddings.
+    """
+    torch.manual_seed(31)
+    tokenizer = _qwen_tokenizer()
+    sizes = {**_decoder_sizes(len(tokenizer)), "head_dim": 24, "tie_word_embeddings": True, **changes}
+    return _saved(folder, _spread(Qwen3ForCausalLM(Qwen3Config(**sizes))), tokenizer)
+
+
+def qwen2(folder: Path, **changes: Any) -> Path:
+    """As mxbai-rerank-v2: queries, keys and values have a bias; here with a head of its own."""
+    torch.manual_seed(32)
+    tokenizer = _qwen_tokenizer()
+    sizes = {**_decoder_sizes(len(tokenizer)), "tie_word_embeddings": False, **changes}
+    return _saved(folder, _spread(Qwen2ForCausalLM(Qwen2Config(**sizes))), tokenizer)
+
+
 def modular(
     folder: Path, *, labels: int = 1, backbone: Callable[[Path], Path] | None = None, pooling: str = "cls"
 ) -> Path:
@@ -310,6 +334,25 @@ def _t5_sizes(vocabulary: int) -> dict[str, Any]:
         "pad_token_id": 0,
         "eos_token_id": 1,
     }
+
+
+def _qwen_tokenizer() -> Qwen2TokenizerFast:
+    return Qwen2TokenizerFast(tokenizer_object=tiny_qwen_tokenizer(), model_max_length=4096)
+
+
+def _decoder_sizes(vocabulary: int) -> dict[str, Any]:
+    """What every tiny decoder is made of; more rows than tokens, as Qwen's embeddings have."""
+    grouped = {**_SIZES, "num_attention_heads": 4, "num_key_value_heads": 2}
+    return {"vocab_size": vocabulary + 19, "max_position_embeddings": 2048, **grouped}
+
+
+def _spread(model: Any) -> Any:
+    """Draw biases and norms too: fresh ones are 0 and 1, which hides whether they are read."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("bias") or "norm" in name:
+                weight.add_(torch.randn_like(weight) * 0.3)
+    return model
 
 
 def _byte_level() -> PreTrainedTokenizerFast:

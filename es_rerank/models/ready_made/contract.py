@@ -13,8 +13,9 @@ from ..contracts import BiEncoderContract, CrossEncoderContract, Truncation
 from ..manifest import ModelKind
 from ..source import SourceOptions
 from ..source.contracts import bi_encoder_contract, refuse_changed_inputs, stated_activation
+from ..source.decoders import refuse_decoder
 from ..source.files import read_json
-from ..source.model import SourceModel, kind_of_modules, refuse_decoder, window
+from ..source.model import SourceModel, kind_of_modules, window
 
 UNLISTED = "unlisted"
 """The family of an architecture that the catalog does not list: what it computes lies in the graph, and a
@@ -51,7 +52,11 @@ def _read(folder: Path, graph: Path, options: SourceOptions, shape: tuple[int, .
             "fetch it from the model's repository"
         )
     architecture = next((str(name) for name in config.get("architectures") or ()), "")
-    refuse_decoder(folder, architecture)
+    refuse_decoder(
+        folder,
+        architecture,
+        "ready-made graphs of it are not read; run: es-rerank export MODEL OUT --kind decoder",
+    )
     if options.kind not in {None, "cross-encoder", "bi-encoder"} or architecture.endswith(
         "ForConditionalGeneration"
     ):

@@ -13,8 +13,9 @@ from ..manifest import ModelKind
 class SourceOptions:
     """What the user states about a model. ``None`` means that the files of the source decide.
 
-    ``false_token`` and ``true_token`` are the answer tokens of a monoT5; the default is those of its family.
-    ``truncation`` says how a monoT5 prompt that is too long is cut. ``pooling`` is that of a bi-encoder.
+    ``false_token`` and ``true_token`` are the answer tokens of a monoT5 or a decoder; the default is those of
+    its family. ``truncation`` says how a monoT5 prompt that is too long is cut. ``instruction`` is the one
+    that a decoder reads where a call states none. ``pooling`` is that of a bi-encoder.
     """
 
     kind: ModelKind | None = None
@@ -26,3 +27,4 @@ class SourceOptions:
     false_token: str | None = None
     true_token: str | None = None
     truncation: PromptTruncation = "document"
+    instruction: str | None = None

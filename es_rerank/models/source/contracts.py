@@ -9,7 +9,14 @@ from typing import Any, Literal
 
 from ...errors import ModelFolderError, SettingsError
 from ..catalog import Family
-from ..contracts import BiEncoderContract, CrossEncoderContract, MonoT5Contract, StatedActivation, Truncation
+from ..contracts import (
+    BiEncoderContract,
+    CrossEncoderContract,
+    DecoderContract,
+    MonoT5Contract,
+    StatedActivation,
+    Truncation,
+)
 from . import SourceOptions
 from .files import (
     BI_ENCODER_MODULES,
@@ -152,6 +159,17 @@ def monot5_contract(
         true_token=options.true_token or true,
         truncation=options.truncation,
     )
+
+
+def decoder_contract(family: Family, options: SourceOptions) -> DecoderContract:
+    """Return the contract of a decoder: its family's, with the instruction and the tokens of the options."""
+    assert family.asks is not None  # noqa: S101 the source reads only families that ask for a decoder
+    stated = {
+        "instruction": options.instruction,
+        "false_token": options.false_token,
+        "true_token": options.true_token,
+    }
+    return family.asks.model_copy(update={name: value for name, value in stated.items() if value is not None})
 
 
 def bi_encoder_contract(folder: Path, config: Mapping[str, Any], options: SourceOptions) -> BiEncoderContract:

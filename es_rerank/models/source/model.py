@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelFolderError, SettingsError
 from ..catalog import ANSWERS, DEFAULT_WINDOW, EXIT_LAYERS, FAMILIES, Family, family_named, family_of
-from ..contracts import BiEncoderContract, CrossEncoderContract, MonoT5Contract
+from ..contracts import BiEncoderContract, CrossEncoderContract, DecoderContract, MonoT5Contract
 from ..manifest import ModelKind
 from . import SourceOptions
-from .contracts import bi_encoder_contract, cross_encoder_contract, monot5_contract
+from .contracts import bi_encoder_contract, cross_encoder_contract, decoder_contract, monot5_contract
+from .decoders import LOGIT_SCORE, check_architecture, check_decoder, is_decoder, refuse_decoder
 from .files import BI_ENCODER_MODULES, label_names, module_settings, module_types, read_json
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class SourceModel:
     modular: bool = False
     cross_encoder: CrossEncoderContract | None = None
     monot5: MonoT5Contract | None = None
+    decoder: DecoderContract | None = None
     bi_encoder: BiEncoderContract | None = None
 
 
@@ -54,15 +56,15 @@ def read_source(folder: Path, options: SourceOptions) -> SourceModel:
         )
     architecture = next(iter(config.get("architectures") or ()), "")
     _refuse(folder, config, architecture)
-    kind = options.kind or _kind(folder, config)
+    kind = options.kind or _kind(folder, config, architecture)
+    if kind == "decoder":
+        check_architecture(folder, architecture)
+    else:
+        refuse_decoder(folder, architecture, "export it with --kind decoder")
     modular = kind == "cross-encoder" and len(module_types(folder)) > 1
     if not modular:
         _check_head(folder, kind, architecture)
-    if kind != "monot5" and (options.false_token or options.true_token or options.truncation != "document"):
-        raise SettingsError(
-            f"--false-token, --true-token and --truncation fit only a monot5, and this model is a {kind}; "
-            "leave them out"
-        )
+    _refuse_options(kind, options)
     family = _family(kind, architecture, options, modular=modular)
     source = SourceModel(
         folder,
@@ -80,7 +82,8 @@ def read_source(folder: Path, options: SourceOptions) -> SourceModel:
         case "monot5":
             return replace(source, monot5=monot5_contract(folder, config, family, options))
         case "decoder":
-            raise ModelFolderError(f"{folder} is a decoder, which cannot be exported yet")
+            check_decoder(folder, config, source.max_length)
+            return replace(source, decoder=decoder_contract(family, options))
         case "bi-encoder":
             return replace(source, bi_encoder=bi_encoder_contract(folder, config, options))
 
@@ -90,7 +93,7 @@ def exit_layers(folder: Path) -> list[int]:
     return [int(layer) for layer in (read_json(folder / "config.json") or {}).get(EXIT_LAYERS, [])]
 
 
-def answer_ids(contract: MonoT5Contract, tokenizer: Tokenizer) -> tuple[int, int]:
+def answer_ids(contract: MonoT5Contract | DecoderContract, tokenizer: Tokenizer) -> tuple[int, int]:
     """Return the token ids of the answers false and true.
 
     Raises SettingsError when the vocabulary has no such token.
@@ -98,36 +101,36 @@ def answer_ids(contract: MonoT5Contract, tokenizer: Tokenizer) -> tuple[int, int
     ids = [tokenizer.token_to_id(token) for token in (contract.false_token, contract.true_token)]
     for token, number in zip((contract.false_token, contract.true_token), ids, strict=True):
         if number is None:
+            known = f", one of {ANSWERS}, " if isinstance(contract, MonoT5Contract) else " "
             raise SettingsError(
                 f"the vocabulary has no token {token}, so the model was not trained to answer with it; name "
-                f"its family with --family, one of {ANSWERS}, "
-                "or its tokens with --false-token and --true-token"
+                f"its family with --family{known}or its tokens with --false-token and --true-token"
             )
     return ids[0], ids[1]
 
 
+def _refuse_options(kind: ModelKind, options: SourceOptions) -> None:
+    """Raise SettingsError for options of another kind of model."""
+    tokens = kind != "decoder" and bool(options.false_token or options.true_token)
+    if kind != "monot5" and (tokens or options.truncation != "document"):
+        raise SettingsError(
+            "--false-token, --true-token and --truncation fit only a monot5 (the tokens a decoder too), and "
+            f"this model is a {kind}; leave them out"
+        )
+    if kind != "decoder" and options.instruction is not None:
+        raise SettingsError(f"--instruction fits only a decoder, and this model is a {kind}; leave it out")
+
+
 def _refuse(folder: Path, config: Mapping[str, Any], architecture: str) -> None:
     """Raise ModelFolderError for a model that no kind of export can read."""
-    known = {
-        name for family in FAMILIES for name in (*family.cross_encoders, *family.monot5s, *family.bi_encoders)
-    }
+    kinds: tuple[ModelKind, ...] = ("cross-encoder", "monot5", "decoder", "bi-encoder")
+    known = {name for family in FAMILIES for kind in kinds for name in family.architectures(kind)}
     if config.get("auto_map") and architecture not in known:
         raise ModelFolderError(
             f"{folder} is a model with program code of its own (auto_map in config.json, architecture "
             f"{architecture or 'not stated'}), and code from a "
             "model repository is not run here; choose a model of an architecture that transformers itself "
             "knows"
-        )
-    refuse_decoder(folder, architecture)
-
-
-def refuse_decoder(folder: Path, architecture: str) -> None:
-    """Raise ModelFolderError for a model that scores by its next token."""
-    if architecture.endswith("ForCausalLM") or "LogitScore" in module_types(folder):
-        raise ModelFolderError(
-            f"{folder} is a decoder that scores by its next token ({architecture or 'LogitScore'}), as "
-            "Qwen3-Reranker and mxbai-rerank-v2 do, "
-            "and cannot be exported; run it in a rerank server and name that server as remote:URL"
         )
 
 
@@ -156,24 +159,28 @@ def _family(kind: ModelKind, architecture: str, options: SourceOptions, *, modul
     if options.family is None:
         return family_of(architecture, "bi-encoder" if modular else kind)
     family = family_named(options.family)
-    if (family.answers is not None) != (kind == "monot5"):
-        fitting = ", ".join(
-            other.name for other in FAMILIES if (other.answers is not None) == (kind == "monot5")
-        )
+    if not family.fits(kind):
+        fitting = ", ".join(other.name for other in FAMILIES if other.fits(kind))
         raise SettingsError(f"the family {family.name} does not fit a {kind}; choose one of {fitting}")
     return family
 
 
-def _kind(folder: Path, config: Mapping[str, Any]) -> ModelKind:
+def _kind(folder: Path, config: Mapping[str, Any], architecture: str) -> ModelKind:
     """Return the kind when the files make it clear. Raises SettingsError when they do not."""
     if kind := kind_of_modules(folder):
         return kind
+    if is_decoder(folder, architecture):
+        raise SettingsError(
+            f"{folder} is a decoder that scores by its next token ({architecture}), and its files do not say "
+            "whether it was trained to rerank; if it was, as Qwen3-Reranker and mxbai-rerank-v2 were, name "
+            "its kind with --kind decoder"
+        )
     has_head = any(name.endswith(_HEAD) for name in config.get("architectures") or ())
     if has_head and len(label_names(config)) in {1, 2}:
         return "cross-encoder"
     raise SettingsError(
         f"the files of {folder} do not say what kind of model it is; name it with --kind cross-encoder, "
-        "--kind monot5 or --kind bi-encoder"
+        "--kind monot5, --kind decoder or --kind bi-encoder"
     )
 
 
@@ -185,7 +192,7 @@ def kind_of_modules(folder: Path) -> ModelKind | None:
     )
     match stated:
         case "CrossEncoder":
-            return "cross-encoder"
+            return "decoder" if LOGIT_SCORE in modules else "cross-encoder"
         case "SentenceTransformer":
             return "bi-encoder"
         case None:  # older bi-encoders do not state it (base/model.py, _get_model_type)
