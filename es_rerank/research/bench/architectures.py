@@ -119,7 +119,7 @@ class ArchitectureReport:
             raise ModelError("no system could be compared with a peer, so there is nothing to draw")
         about = machine()
         return chart(
-            f"speed / that of the fastest fp32 peer; {about['cpu']}, {self.threads} threads",
+            f"times the fastest fp32 peer's speed (pairs/s); {about['cpu']}, {self.threads} threads",
             [bar for _, bars in groups for bar in bars],
             digits=2,
             groups=[(title, len(bars)) for title, bars in groups],
@@ -145,12 +145,12 @@ def _bar(row: SystemRow) -> Bar | None:
     if row.ratio is None or row.pairs_per_second is None:
         return None
     ours = BLUE if row.system.precision == "fp32" else LIGHT_BLUE
+    digits = 0 if row.pairs_per_second >= 10 else 1
     return Bar(
-        f"{label(row.system)} ({row.pairs_per_second:.0f}/s)"
-        if row.pairs_per_second >= 10
-        else f"{label(row.system)} ({row.pairs_per_second:.1f}/s)",
+        label(row.system),
         row.ratio.median,
         row.ratio.low,
         row.ratio.high,
         ours if row.system.peer is None else GREY,
+        f" ({row.pairs_per_second:.{digits}f}/s)",
     )

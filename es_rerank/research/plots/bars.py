@@ -17,13 +17,14 @@ _WIDTH = _LABEL + _BAR + _RIGHT
 
 
 class Bar(NamedTuple):
-    """One bar: label, value from 0 up, lowest and highest value, and colour."""
+    """One bar: label, value from 0 up, lowest and highest value, colour, and a text after the value."""
 
     label: str
     value: float
     low: float
     high: float
     colour: str = BLUE
+    note: str = ""
 
 
 def chart(
@@ -72,5 +73,5 @@ def _bar(bar: Bar, top: int, scale: float, digits: int) -> str:
         f'<text x="{_LABEL - 8}" y="{base}" text-anchor="end">{escape(bar.label)}</text>'
         f'<rect x="{_LABEL}" y="{top}" width="{end - _LABEL:.1f}" height="{_THICK}" fill="{bar.colour}"/>'
         f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{middle}" y2="{middle}" stroke="{INK}"/>'
-        f'<text x="{high + 8:.1f}" y="{base}">{bar.value:.{digits}f}</text>\n'
+        f'<text x="{high + 8:.1f}" y="{base}">{bar.value:.{digits}f}{escape(bar.note)}</text>\n'
     )
