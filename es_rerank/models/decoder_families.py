@@ -36,7 +36,8 @@ MXBAI_RERANK_V2 = DecoderContract.model_validate(
             (
                 "You are a search relevance expert who evaluates how well documents match search queries. "
                 "For each query-document pair, carefully analyze the semantic relationship between them, "
-                "then provide your binary relevance judgment (0 for not relevant, 1 for relevant).\nRelevance:"
+                "then provide your binary relevance judgment (0 for not relevant, 1 for relevant).\n"
+                "Relevance:"
             ),
             "<|im_end|>\n<|im_start|>assistant\n",
         ),
