@@ -105,9 +105,9 @@ def architectures(
         except ModelError as error:
             failed.append(NotMeasured(sizes, str(error)))
     report = ArchitectureReport(cells, failed, rounds, used, _versions(kept))
+    print_json(report.as_json()) if as_json else _show(report)  # first: a picture may fail after minutes
     if plot is not None and cells:
         plot.write_text(report.picture(), encoding="utf-8")
-    print_json(report.as_json()) if as_json else _show(report)
     if missing := failures(report):
         raise ModelError(f"this engine itself could not be measured: {'; '.join(missing)}")
 

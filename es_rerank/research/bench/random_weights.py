@@ -22,7 +22,10 @@ from ...models.manifest import TOKENIZER
 from ...settings import BUNDLED_RERANKER
 
 MAX_LENGTH = 512
-"""Positions of every architecture, in tokens."""
+"""Longest pair that every architecture reads, in tokens."""
+
+_ETTIN_POSITIONS = 7_999
+"""Positions that the Ettin encoders state; they have no table of them."""
 
 _VOCABULARY = 30_522
 """Number of pieces of the bundled tokenizer."""
@@ -216,7 +219,7 @@ def _modernbert_config(sizes: Architecture) -> dict[str, Any]:
         "model_type": "modernbert",
         "hidden_activation": "gelu",
         "norm_eps": 1e-5,
-        "max_position_embeddings": MAX_LENGTH,
+        "max_position_embeddings": _ETTIN_POSITIONS,
         "local_attention": sizes.local_attention,
         "global_attn_every_n_layers": 3,
         "global_rope_theta": 160_000.0,
