@@ -242,7 +242,7 @@ class Manifest(ManifestPart):
         if wanted not in self.variants:
             raise ModelFolderError(
                 f"model {self.name} has no {wanted} variant, only {', '.join(sorted(self.variants))}; export "
-                "it again with that variant"
+                "it again with that variant, or name none (ES_RERANK_PRECISION)"
             )
         return self.variants[wanted]
 
