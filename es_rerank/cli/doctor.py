@@ -48,6 +48,7 @@ def doctor(elasticsearch_url: ElasticsearchUrl = None, speed: Speed = True, as_j
         reranker=settings.reranker,
         embedder=settings.embedder,
         download_url=settings.elasticsearch_download_url,
+        variant=settings.precision,
         measured=partial(_measured, settings) if speed else None,
     )
     if as_json:

@@ -27,6 +27,7 @@ from .probe import Health, probe
 from .record import Distribution, How
 
 if TYPE_CHECKING:
+    from ..models.manifest import Precision
     from .speed import ModelSpeed
 
 CheckStatus = Literal["ok", "warn", "fail"]
@@ -97,13 +98,15 @@ def doctor(
     embedder: str = BUNDLED_EMBEDDER,
     download_url: str | None = None,
     measured: Callable[[], Iterable[ModelSpeed]] | None = None,
+    variant: Precision | None = None,
 ) -> Diagnosis:
     """Check the machine and Elasticsearch.
 
     Elasticsearch is the one at ``url``, or the local node of ``state_dir`` if ``url`` is None. ``reranker``
     and ``embedder`` are the models that would be served. ``download_url`` is the folder of a web server from
     which ``up`` would fetch Elastic's archive; it is not asked. ``measured`` returns the speeds of the
-    models; without it nothing is measured. Nothing is started or changed. The checks
+    models; without it nothing is measured. ``variant``: the precision that rerankers must have.
+    Nothing is started or changed. The checks
     take up to about 30 seconds when a server or the Docker daemon does not respond.
     """
     node = running(state_dir) if url is None else None
@@ -113,7 +116,7 @@ def doctor(
     machine = [_python(), *nodes, _disk(state_dir), _memory(), cpu_row()]
     runtime = _onnxruntime()
     models = (
-        [check_model("cross-encoder", reranker), check_model("bi-encoder", embedder)]
+        [check_model("cross-encoder", reranker, variant), check_model("bi-encoder", embedder)]
         if runtime.status == "ok"
         else []
     )
@@ -293,7 +296,9 @@ def speed_row(speed: ModelSpeed) -> Check:
     return Check(name, "ok", f"{runs}; {'; '.join(told)}; {speed.threads} threads")
 
 
-def check_model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Check:
+def check_model(
+    kind: Literal["cross-encoder", "bi-encoder"], name: str, variant: Precision | None = None
+) -> Check:
     """Check that the reranker or the embedder ``name`` could be served; it is named as in the settings.
 
     Nothing is downloaded and no service is asked: a model of the Hugging Face Hub gives ``warn``, a service
@@ -314,7 +319,7 @@ def check_model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Chec
     except SettingsError as error:
         return Check(row, "fail", masked_in(error.message), f"name a reranker with {setting}")
     if spec.kind == "cascade":
-        checks = [check_model(kind, stage) for stage in spec.models]
+        checks = [check_model(kind, stage, variant) for stage in spec.models]
         worst = next(
             (check for status in ("fail", "warn") for check in checks if check.status == status), None
         )
@@ -332,6 +337,7 @@ def check_model(kind: Literal["cross-encoder", "bi-encoder"], name: str) -> Chec
             manifest = read_manifest(model_folder(name), kind=kind)
         else:
             manifest = reranker_manifest(spec.model)
+            manifest.variant(variant)
         checked = check_reranker(name) if spec.kind == "exit" else name
     except (ModelFolderError, SettingsError) as error:
         return Check(

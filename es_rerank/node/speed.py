@@ -115,6 +115,8 @@ def _speed(
     if (found := _folder(role, model)) is None:
         return None
     folder, manifest = found
+    if variant is not None and variant not in manifest.variants:
+        return None  # the check of the model says so
     used = threads or cores()
     known = known_choice(manifest, variant, provider)
     if role == "embedder" and len(manifest.variants) > 1:

@@ -65,6 +65,17 @@ def test_it_says_pairs_passages_and_what_a_window_costs(
     assert "passages/s" in rows["Speed of the embedder"]
 
 
+def test_a_precision_that_the_reranker_lacks_is_a_fault_and_is_not_measured(
+    folders: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    single = str(tiny_cross_encoder(tmp_path / "single"))
+    said = doctor(monkeypatch, RERANKER=single, EMBEDDER=folders[1], PRECISION="int8")
+    assert [each["role"] for each in said["speed"]] == ["embedder"]
+    rows = {check["name"]: check for check in said["checks"]}
+    assert rows["Reranker"]["status"] == "fail"
+    assert "has no int8 variant, only fp32" in rows["Reranker"]["found"]
+
+
 def test_it_can_leave_the_measurement_out(folders: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     said = doctor(monkeypatch, "--no-speed", RERANKER=folders[0], EMBEDDER=folders[1])
     assert said["speed"] == []
