@@ -23,6 +23,11 @@ class _Benches(LazyGroup):
             "Compare this engine with sentence-transformers on published architectures with random weights, "
             "on short and on long passages: rounds interleaved, nothing fetched.",
         ),
+        "decoder": Entry(
+            "bench_decoder",
+            "Compare decoders' speed with and without a shared beginning of the prompts: the sizes of "
+            "Qwen3-Reranker-0.6B and mxbai-rerank-base-v2, random weights, both ways in turn.",
+        ),
         "load": Entry(
             "bench_load",
             "Compare the latency under load of the sidecar and of infinity's server: open loop, same "
