@@ -136,7 +136,7 @@ class HubOrigin:
                     f"run: es-rerank export {self.name} OUT"
                 )
             try:
-                path = Path(hf_hub_download(self.name, name, revision=self.revision))  # nosec B615 # at one commit
+                path = Path(hf_hub_download(self.name, name, revision=self.revision))
             except (OSError, ValueError) as error:
                 raise hub_fault(self.name, error) from error
             folder = path.parents[len(PurePosixPath(name).parts) - 1]
