@@ -39,7 +39,7 @@ def export(
         typer.Option(
             help="Model family: bert, xlm-roberta, bge, deberta-v2, modernbert; without it, the family of "
             "the model's architecture. The families of monoT5 differ in their tokens for false and true: "
-            f"{ANSWERS}; without the option, monot5.",
+            f"{ANSWERS}; without the option, monot5. Decoders are qwen3-reranker or mxbai-rerank-v2.",
             show_default=False,
         ),
     ] = None,
@@ -95,14 +95,24 @@ def export(
     false_token: Annotated[
         str | None,
         typer.Option(
-            help="Token that a monoT5 answers for a document that is not relevant; without it, its family's.",
+            help="Token that a monoT5 or a decoder answers for a document that is not relevant; without it, "
+            "its family's.",
             show_default=False,
         ),
     ] = None,
     true_token: Annotated[
         str | None,
         typer.Option(
-            help="Token that a monoT5 answers for a relevant document; without it, its family's.",
+            help="Token that a monoT5 or a decoder answers for a relevant document; without it, its "
+            "family's.",
+            show_default=False,
+        ),
+    ] = None,
+    instruction: Annotated[
+        str | None,
+        typer.Option(
+            help="What makes a passage relevant, in a sentence: a decoder reads it where a search states "
+            "none; without it, its family's.",
             show_default=False,
         ),
     ] = None,
@@ -192,6 +202,7 @@ def export(
         false_token=false_token,
         true_token=true_token,
         truncation=truncation,
+        instruction=instruction,
         exit_layer=exit_layer,
         vocabulary=tuple(vocabulary or ()),
         pieces_seen=pieces_seen,

@@ -28,8 +28,11 @@ _LEAST_BESIDE = 1024
 """Weights of fewer bytes always lie in the graph's own file."""
 
 
-def write_decoder(source: SourceModel, answers: tuple[int, int], out: Path) -> None:
+def write_decoder(
+    source: SourceModel, answers: tuple[int, int], out: Path, *, largest: int | None = None
+) -> None:
     """Write the graph of a decoder to the file ``out``. ``answers`` are the token ids of false and true.
+    ``largest`` is the largest weight of an int8 graph, None for fp32.
 
     Weights over 1.5 GiB go to a second file, ``model.onnx_data`` for ``model.onnx``. Raises ModelFolderError
     for a folder that lacks weights, SettingsError when the model's own files score by other tokens.
@@ -41,8 +44,8 @@ def write_decoder(source: SourceModel, answers: tuple[int, int], out: Path) -> N
     def weights(name: str) -> FloatArray | None:
         return state[name].numpy() if name in state else None
 
-    graph_of = decoder_graph(_shape(model, source.max_length), weights, answers, _store(model, out))
-    onnx.save(graph_of, out)
+    shape = _shape(model, source.max_length)
+    onnx.save(decoder_graph(shape, weights, answers, store=_store(model, out), largest=largest), out)
 
 
 def decoder_logit(source: SourceModel, tokenizer: Any) -> Callable[[str, str], float]:  # noqa: ANN401 transformers' classes

@@ -28,11 +28,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..engine.session import LOGITS
 from ..types import FloatArray
+from .rewriting import DOMAIN
+from .static_int8 import FULL, on_grid
 
 _OPSET = 18
 _IR_VERSION = 9
 _UNSEEN = float(np.finfo(np.float32).min)
 """Added to a score of attention, it leaves the token behind the reading one no weight."""
+
+_TINY = np.finfo(np.float32).tiny
+"""A row of zeros is divided by this."""
 
 Weights = Callable[[str], FloatArray | None]
 """Returns a weight by its name in transformers, None when the model has no such weight."""
@@ -63,36 +68,44 @@ def past_names(layers: int) -> list[str]:
 
 
 def decoder_graph(
-    shape: DecoderShape, weights: Weights, answers: tuple[int, int], store: Store = numpy_helper.from_array
+    shape: DecoderShape,
+    weights: Weights,
+    answers: tuple[int, int],
+    *,
+    store: Store = numpy_helper.from_array,
+    largest: int | None = None,
 ) -> onnx.ModelProto:
     """Return the graph of a decoder whose head has two rows: those of the tokens false and true, ``answers``.
 
-    ``lm_head.weight`` is the head; the embeddings are, when the model has none. Raises KeyError when another
-    weight is missing.
+    ``lm_head.weight`` is the head; the embeddings are, when the model has none. ``largest`` is the largest
+    weight of an int8 graph, ``FULL`` or ``REDUCED``; None for fp32. In int8 each token has a scale of its
+    own, so that neither other tokens nor other prompts of a run change it. The head stays fp32. Raises
+    KeyError when a weight is missing.
     """
-    return _Writer(shape, weights, store).written(answers)
+    return _Writer(shape, weights, store, largest).written(answers)
 
 
 class _Writer:
     """Collects nodes and weights. Each method adds nodes and returns the name of their output."""
 
-    def __init__(self, shape: DecoderShape, weights: Weights, store: Store) -> None:
-        self._shape, self._weights, self._store = shape, weights, store
+    def __init__(self, shape: DecoderShape, weights: Weights, store: Store, largest: int | None) -> None:
+        self._shape, self._weights, self._store, self._largest = shape, weights, store, largest
         self._nodes: list[onnx.NodeProto] = []
+        self._rounded: dict[str, tuple[str, str]] = {}
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def written(self, answers: tuple[int, int]) -> onnx.ModelProto:
         """Return the whole graph."""
         shape = self._shape
         embeddings = self._weight("model.embed_tokens.weight")
-        hidden = self._node("Gather", [self._constant("embeddings", embeddings), "input_ids"], "embedded")
+        hidden = self._embedded(embeddings)
         self._positions()
         for layer in range(shape.layers):
             hidden = self._layer(layer, hidden, last=layer == shape.layers - 1)
         normed = self._norm(hidden, "model.norm.weight")
         head = self._weights("lm_head.weight")
         rows = (embeddings if head is None else head)[list(answers)]
-        logits = self._product(normed, "head", rows)
+        logits = self._product(normed, "head", rows, exact=True)
         self._node("Squeeze", [logits, self._integers("one", [1])], LOGITS)
         return self._model()
 
@@ -117,8 +130,22 @@ class _Writer:
             list(self._constants.values()),
         )
         return helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION
+            graph,
+            opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid(DOMAIN, 1)],
+            ir_version=_IR_VERSION,
         )
+
+    def _embedded(self, embeddings: FloatArray) -> str:
+        """Return the embeddings of the tokens; in int8 each row of the table has a step of its own."""
+        if self._largest is None:
+            return self._node("Gather", [self._constant("embeddings", embeddings), "input_ids"], "embedded")
+        grid, steps = on_grid(embeddings.T, FULL)
+        rows = self._node(
+            "Gather", [self._constant("embeddings", np.ascontiguousarray(grid.T)), "input_ids"], "rows"
+        )
+        numbers = self._node("Cast", [rows], "numbers", to=TensorProto.FLOAT)
+        step = self._node("Gather", [self._constant("steps", steps[:, None]), "input_ids"], "row_steps")
+        return self._node("Mul", [numbers, step], "embedded")
 
     def _positions(self) -> None:
         """Add the rotary positions of all tokens and of the last one, and the mask of the tokens behind."""
@@ -233,10 +260,39 @@ class _Writer:
             return product
         return self._node("Add", [self._constant(f"{name}.bias", bias), product], f"{name}.sum")
 
-    def _product(self, read: str, name: str, weight: FloatArray) -> str:
-        """Return ``read`` times a weight of (outputs, inputs)."""
-        matrix = self._constant(f"{name}.matrix", np.ascontiguousarray(weight.T))
-        return self._node("MatMul", [read, matrix], f"{name}.product")
+    def _product(self, read: str, name: str, weight: FloatArray, *, exact: bool = False) -> str:
+        """Return ``read`` times a weight of (outputs, inputs), in int8 unless it is to be ``exact``."""
+        if self._largest is None or exact:
+            matrix = self._constant(f"{name}.matrix", np.ascontiguousarray(weight.T))
+            return self._node("MatMul", [read, matrix], f"{name}.product")
+        rounded, most = self._rounded_rows(read)
+        grid, steps = on_grid(weight.T, self._largest)
+        inputs = [
+            rounded,
+            self._constant(f"{name}.int8", np.ascontiguousarray(grid)),
+            self._constant("byte_step", np.float32(1 / FULL)),
+            self._constant(f"{name}.steps", steps),
+            self._constant("byte_zero", np.uint8(FULL + 1)),
+        ]
+        product = self._node("MatMulIntegerToFloat", inputs, f"{name}.bytes", domain=DOMAIN)
+        return self._node("Mul", [product, most], f"{name}.product")
+
+    def _rounded_rows(self, read: str) -> tuple[str, str]:
+        """Return the bytes of each row divided by its largest number, and this number."""
+        if read not in self._rounded:
+            size = self._node("Abs", [read], f"{read}.size")
+            most = self._node(
+                "ReduceMax", [size, self._integers("last_axis", [-1])], f"{read}.most", keepdims=1
+            )
+            some = self._node("Max", [most, self._constant("tiny", _TINY)], f"{read}.some")
+            part = self._node("Div", [read, some], f"{read}.part")
+            scale = [
+                self._constant("byte_step", np.float32(1 / FULL)),
+                self._constant("byte_zero", np.uint8(FULL + 1)),
+            ]
+            rounded = self._node("QuantizeLinear", [part, *scale], f"{read}.rounded")
+            self._rounded[read] = rounded, some
+        return self._rounded[read]
 
     def _weight(self, name: str) -> FloatArray:
         weight = self._weights(name)

