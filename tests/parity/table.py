@@ -14,6 +14,7 @@ import math
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -29,12 +30,15 @@ sys.path.append(str(Path(__file__).parents[1] / "support"))
 
 import tiny_torch
 import torch
+from optimum.exporters.onnx import main_export
 from references import flagembedding_logits, pygaggle_logits, sentence_transformers_logits
 
 from es_rerank.export import ExportOptions, export_model
+from es_rerank.export.passes import run_passes
 from es_rerank.models.load import load_reranker
 from es_rerank.models.manifest import write_manifest
 from es_rerank.models.parity_pairs import PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
+from es_rerank.models.ready_made.importing import import_model
 from es_rerank.types import FloatArray
 
 README = Path(__file__).parents[2] / "README.md"
@@ -69,7 +73,8 @@ MONOT5 = ExportOptions(kind="monot5", truncation="prompt")
 @dataclass(frozen=True)
 class Case:
     """One row: a tiny model, its reference, and how it is exported.
-    ``examples`` are checkpoints of the Hub that are built so.
+    ``examples`` are checkpoints of the Hub that are built so. ``ready_made``: the graph is optimum's,
+    and it is imported.
     """
 
     architecture: str
@@ -79,6 +84,7 @@ class Case:
     beside: tuple[str, Callable[[Path], FloatArray]] = SENTENCE_TRANSFORMERS
     head: str = "1 label"
     options: ExportOptions = field(default_factory=ExportOptions)
+    ready_made: bool = False
 
     def __str__(self) -> str:
         return f"{self.architecture} as {self.family}, {self.head}"
@@ -196,6 +202,21 @@ class Compared(NamedTuple):
         return int((ours == theirs).all(axis=1).sum())
 
 
+IMPORTED: tuple[Case, ...] = (
+    Case(
+        "BERT, ready-made ONNX", tiny_torch.bert, "bert", "`Xenova/ms-marco-MiniLM-L-6-v2`", ready_made=True
+    ),
+    Case(
+        "XLM-RoBERTa, ready-made ONNX",
+        tiny_torch.xlm_roberta,
+        "xlm-roberta",
+        "`Xenova/bge-reranker-base`",
+        ready_made=True,
+    ),
+)
+"""The rows whose graphs are as optimum writes them; ``test_import_parity`` holds them."""
+
+
 class Exported(NamedTuple):
     """A torch folder, and what was made of it: fp32 is its default,
     and int8 beside it where that is exported.
@@ -205,11 +226,30 @@ class Exported(NamedTuple):
     folder: Path
 
 
+def write_ready_made(source: Path) -> None:
+    """Write ``onnx/model.onnx`` beside the torch weights of a folder, as optimum does it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's about its own exporter
+        main_export(
+            str(source),
+            str(source / "onnx"),
+            task="text-classification",
+            library_name="transformers",
+            device="cpu",
+            dtype="fp32",
+            do_validation=False,
+        )
+
+
 @cache
 def exported(case: Case, root: Path) -> Exported:
     """Return the folders of a case, exported under ``root`` at the first call."""
     home = root / re.sub(r"\W+", "-", str(case)).lower()
     both = Exported(case.make(home / "source"), home / "out")
+    if case.ready_made:
+        write_ready_made(both.source)
+        import_model(str(both.source), both.folder, rewrite=run_passes)
+        return both
     manifest = export_model(str(both.source), both.folder, case.options)
     write_manifest(both.folder, manifest.model_copy(update={"default_variant": "fp32"}))
     return both
@@ -231,7 +271,7 @@ def bound(difference: float) -> str:
 
 def table(bounds: Mapping[Case, str]) -> str:
     """Return the table as Markdown."""
-    rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(case.row(bounds[case]) for case in CASES)]
+    rows = [_COLUMNS, ("---",) * len(_COLUMNS), *(case.row(bounds[case]) for case in (*CASES, *IMPORTED))]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -243,7 +283,7 @@ def stated(readme: str) -> str:
 def main() -> None:
     """Measure, print and write."""
     with tempfile.TemporaryDirectory() as scratch:
-        measured = {case: compared(case, Path(scratch)) for case in CASES}
+        measured = {case: compared(case, Path(scratch)) for case in (*CASES, *IMPORTED)}
     shown = Table(
         "architecture and family",
         "reference",
