@@ -591,6 +591,9 @@ compares the speed of this engine with sentence-transformers on MiniLM, Ettin an
     tests/unit/test_bench_architectures.py::test_the_files_of_every_architecture_are_read_as_its_own_kind
     tests/unit/test_bench_architectures.py::test_pairs_are_short_or_near_the_window_and_always_the_same
     tests/parity/test_bench_architectures_parity.py::test_a_run_compares_both_lengths_and_draws_them
+measures how much faster decoders score a window when the beginning of their prompts is computed once
+    tests/unit/test_bench_decoder.py::test_the_json_has_a_cell_for_each_decoder_and_length
+    tests/unit/test_bench_decoder.py::test_the_table_names_both_ways
 compares the latency under load of the sidecar and of infinity's server
     tests/parity/test_bench_load_parity.py::test_three_servers_are_measured_at_shares_of_their_own_capacity
     tests/unit/test_bench_load.py::test_a_run_reports_every_rate_and_draws_it
@@ -1518,6 +1521,12 @@ MODEL scores the best three tenths of them (at least ten).
     tests/unit/test_cascade.py::test_a_kept_passage_has_the_better_models_bits
 The others follow behind them, in the order of FIRST |
     tests/unit/test_cascade.py::test_the_kept_come_first_and_the_others_in_the_cheap_ones_order
+A decoder reads an instruction, a sentence that says what makes a passage relevant. `--instruction` of
+    tests/unit/test_decoder.py::test_an_instruction_changes_scores_and_what_they_are_remembered_by
+    tests/unit/test_decoder.py::test_a_reranker_that_takes_no_instruction_refuses_it
+    tests/unit/test_decoder.py::test_in_a_cascade_the_decoder_gets_the_instruction
+    tests/node/test_decoder_search.py::test_the_command_reranks_with_a_decoder_and_its_instruction
+    tests/node/test_decoder_search.py::test_the_sidecar_reranks_with_a_decoder
 An embedder may be a service too: `openai:MODEL`, `cohere:MODEL`, or `remote:URL`
     tests/unit/test_remote_embedder.py::test_a_trial_finds_each_format
     tests/node/test_ingest_elsewhere.py::test_an_index_made_through_a_sidecar_is_the_one_made_here
