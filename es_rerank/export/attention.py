@@ -21,18 +21,19 @@ from onnx import helper
 from .rewriting import (
     DOMAIN,
     LENGTHS,
+    MASK,
     array,
     constants,
     keep_if_it_agrees,
     order_of,
-    read_inside,
     readers_of,
+    remove_unread_mask,
     replace_nodes,
     state_domain,
     trailing,
 )
+from .rotary import fuse_rotary_attention
 
-_MASK = "attention_mask"
 _HEADS, _KEYS = (0, 2, 1, 3), (0, 2, 3, 1)
 """Orders of the axes: (batch, tokens, heads, size) to the layout of products over heads, and to its
 transpose.
@@ -56,13 +57,15 @@ class _Attention(NamedTuple):
 def fuse_attention(path: Path, max_length: int) -> bool:
     """Rewrite the graph file ``path`` of an encoder; return whether the file changed.
 
-    The file stays as it is when an attention in it is not of BERT's kind, for example when it has relative
-    positions. It also stays when the rewritten graph gives other outputs for sequences of ``LENGTHS`` or of
-    ``max_length`` tokens.
+    The file stays as it is when an attention in it is neither of BERT's kind nor of ModernBERT's (see
+    ``rotary``), for example when it has relative positions. It also stays when the rewritten graph gives
+    other outputs for sequences of ``LENGTHS`` or of ``max_length`` tokens.
     """
     model = onnx.load(path, load_external_data=False)
     lengths = [*(length for length in LENGTHS if length < max_length), max_length]
-    return _Pass(model).run() and keep_if_it_agrees(path, model, lengths)
+    if _Pass(model).run():
+        return keep_if_it_agrees(path, model, lengths)
+    return fuse_rotary_attention(path, max_length)
 
 
 class _Pass:
@@ -92,16 +95,9 @@ class _Pass:
                 for node in self._graph.node
             ],
         )
-        self._leave_mask_out()
+        remove_unread_mask(self._graph)
         state_domain(self._model)
         return True
-
-    def _leave_mask_out(self) -> None:
-        """Remove the mask from the inputs, unless something other than attention reads it."""
-        read = {name for node in self._graph.node for name in (*node.input, *read_inside(node))}
-        kept = [tensor for tensor in self._graph.input if tensor.name != _MASK or tensor.name in read]
-        del self._graph.input[:]
-        self._graph.input.extend(kept)
 
     def _attention(self, softmax: onnx.NodeProto) -> _Attention | None:
         """Return the attention that has this Softmax in its middle; None when it is not of BERT's kind."""
@@ -160,7 +156,7 @@ class _Pass:
         Such a tensor is the same for every sequence.
         """
         if name in self._inputs:
-            return name == _MASK
+            return name == MASK
         value = self._values.get(name)
         if value is not None:
             whole = array(self._values, name)

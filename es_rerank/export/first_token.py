@@ -20,6 +20,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from .pooling import take_first_rows
 from .rewriting import (
     array,
     attribute,
@@ -27,6 +28,7 @@ from .rewriting import (
     keep_if_it_agrees,
     order_of,
     read_inside,
+    remove_unread_mask,
     replace_nodes,
     trailing,
 )
@@ -90,7 +92,11 @@ def first_token_only(path: Path) -> bool:
     The file stays as it is when no head takes a first row, or when the narrowed graph gives other logits.
     """
     model = onnx.load(path, load_external_data=False)
-    return _Pass(model).run() and keep_if_it_agrees(path, model)
+    take_first_rows(model, path)
+    if not _Pass(model).run():
+        return False
+    remove_unread_mask(model.graph)
+    return keep_if_it_agrees(path, model)
 
 
 class _Pass:
@@ -256,6 +262,12 @@ class _Pass:
         """Narrow the queries, (batch, tokens, dims), only. A single query still reads all keys and values."""
         return {0: 1} if axis == 1 and rank == 3 and len(node.input) == 3 else None
 
+    def _of_rotation(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
+        """Narrow the tensor, (batch, tokens, dims). The first row keeps its position, the first."""
+        begins = self._constant(node.input[1])
+        counted = begins is not None and begins.shape == (1,)
+        return {0: 1} if axis == 1 and rank == 3 and counted else None
+
     def _of_softmax(self, node: onnx.NodeProto, axis: int, rank: int) -> dict[int, int] | None:
         return {0: axis} if attribute(node, "axis", -1) % rank != axis else None
 
@@ -320,6 +332,7 @@ _RULES: dict[str, _Rule] = {
     "DynamicQuantizeLinear": _Pass._of_rows,  # noqa: SLF001
     "LayerNormalization": _Pass._of_layer_norm,  # noqa: SLF001
     "MultiHeadAttention": _Pass._of_attention,  # noqa: SLF001
+    "RotaryEmbedding": _Pass._of_rotation,  # noqa: SLF001
     "ReduceMean": _Pass._of_mean,  # noqa: SLF001
     "Reshape": _Pass._of_reshape,  # noqa: SLF001
     "Slice": _Pass._of_slice,  # noqa: SLF001

@@ -20,6 +20,9 @@ from ..engine.session import feeds
 DOMAIN = "com.microsoft"
 """The operator domain of ONNX Runtime's own operators."""
 
+MASK = "attention_mask"
+"""Name of the input that tells tokens from padding."""
+
 AGREEMENT = 1e-5
 """Largest allowed difference between the outputs of a rewritten graph and of the graph before.
 
@@ -105,6 +108,14 @@ def state_domain(model: onnx.ModelProto) -> None:
     """Make the model state that it uses operators of ``DOMAIN``."""
     if all(opset.domain != DOMAIN for opset in model.opset_import):
         model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+
+
+def remove_unread_mask(graph: onnx.GraphProto) -> None:
+    """Remove the mask from a graph's inputs, unless a node reads it."""
+    read = {name for node in graph.node for name in (*node.input, *read_inside(node))}
+    kept = [tensor for tensor in graph.input if tensor.name != MASK or tensor.name in read]
+    del graph.input[:]
+    graph.input.extend(kept)
 
 
 def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:

@@ -54,11 +54,11 @@ def test_a_reranker_scores_as_its_reference_does(case: Case, root: Path) -> None
     assert manifest.parity is not None
     assert manifest.parity.fp32_max_difference <= TOLERANCE
     assert (manifest.family, manifest.max_length) == (case.family, tiny_torch.WINDOW)
-    # Attention with positions of its own stays as it is. A head that reads the first token: its last layer is
-    # computed for it alone. monoT5 has no such head, and a Pooling module finds the token by the mask.
-    own = manifest.kind == "monot5" or manifest.family in {"deberta-v2", "modernbert"}
-    first = () if manifest.kind == "monot5" or "modules" in case.architecture else ("first_row",)
-    assert manifest.passes == (() if own else ("attention",)) + first
+    # Attention with relative positions stays as it is. A head that reads the first token: its last layer is
+    # computed for it alone. monoT5 has no such head.
+    attention = () if manifest.kind == "monot5" or manifest.family == "deberta-v2" else ("attention",)
+    first = () if manifest.kind == "monot5" else ("first_row",)
+    assert manifest.passes == attention + first
     assert manifest.quantisation is None or (
         manifest.quantisation.scheme.endswith("dynamic activations") == (manifest.kind == "monot5")
     )

@@ -179,7 +179,8 @@ def deberta(folder: Path, tokenizer: Any = None, dtype: torch.dtype = torch.floa
     return _saved(folder, DebertaV2ForSequenceClassification(config), tokenizer, dtype)
 
 
-def modernbert(folder: Path) -> Path:
+def modernbert(folder: Path, layers: int = 2) -> Path:
+    """Every third layer is global, from the first on; the others read 16 tokens to each side."""
     torch.manual_seed(5)
     config = ModernBertConfig(
         vocab_size=400,
@@ -192,7 +193,7 @@ def modernbert(folder: Path) -> Path:
         bos_token_id=2,
         eos_token_id=3,
         attn_implementation="eager",
-        **_SIZES,
+        **_SIZES | {"num_hidden_layers": layers},
     )
     return _saved(folder, ModernBertForSequenceClassification(config), _byte_level())
 
@@ -219,14 +220,14 @@ def mt5(folder: Path) -> Path:
     )
 
 
-def qwen3(folder: Path, **changes: Any) -> Path:
+def qwen3(folder: Path, dtype: torch.dtype = torch.float32, **changes: Any) -> Path:
     """As Qwen3-Reranker: two heads of queries share keys and values, queries and keys are normed, the head is
     the embeddings.
     """
     torch.manual_seed(31)
     tokenizer = _qwen_tokenizer()
     sizes = {**_decoder_sizes(len(tokenizer)), "head_dim": 24, "tie_word_embeddings": True, **changes}
-    return _saved(folder, _spread(Qwen3ForCausalLM(Qwen3Config(**sizes))), tokenizer)
+    return _saved(folder, _spread(Qwen3ForCausalLM(Qwen3Config(**sizes))), tokenizer, dtype)
 
 
 def qwen2(folder: Path, **changes: Any) -> Path:
