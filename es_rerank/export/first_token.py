@@ -92,10 +92,11 @@ def first_token_only(path: Path) -> bool:
     The file stays as it is when no head takes a first row, or when the narrowed graph gives other logits.
     """
     model = onnx.load(path, load_external_data=False)
-    take_first_rows(model, path)
+    looked_up = take_first_rows(model, path)
     if not _Pass(model).run():
         return False
-    remove_unread_mask(model.graph)
+    if looked_up:
+        remove_unread_mask(model.graph)
     return keep_if_it_agrees(path, model)
 
 

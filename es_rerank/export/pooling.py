@@ -21,10 +21,10 @@ _LAYOUT = frozenset({"Concat", "Flatten", "Gather", "Identity", "If", "Reshape",
 _LENGTHS = (5, 11)
 
 
-def take_first_rows(model: onnx.ModelProto, path: Path) -> None:
+def take_first_rows(model: onnx.ModelProto, path: Path) -> bool:
     """Write ``hidden[:, 0]`` for every GatherElements of the model whose result is that row.
 
-    ``path`` is the file of the model, which is run.
+    ``path`` is the file of the model, which is run. Returns whether there was one.
     """
     graph = model.graph
     places = {
@@ -33,7 +33,7 @@ def take_first_rows(model: onnx.ModelProto, path: Path) -> None:
         if node.op_type == "GatherElements" and attribute(node, "axis", 0) == 1
     }
     if not places:
-        return
+        return False
     probe = Probe(path, {name for hidden, names in places.values() for name in (hidden, *names)})
     runs = [probe.values(tokens) for tokens in _LENGTHS]
     first = "pooled_row_index"
@@ -44,9 +44,10 @@ def take_first_rows(model: onnx.ModelProto, path: Path) -> None:
                 rows[name] = helper.make_node("Gather", [hidden, first], [name], name=f"{name}/first", axis=1)
                 break
     if not rows:
-        return
+        return False
     graph.initializer.append(numpy_helper.from_array(np.asarray(0, dtype=np.int64), first))
     replace_nodes(graph, [rows.get(node.output[0], node) for node in graph.node])
+    return True
 
 
 def _following(graph: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[str]:

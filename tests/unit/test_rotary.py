@@ -63,6 +63,19 @@ def test_the_last_layer_has_one_row_of_queries(tmp_path: Path) -> None:
     assert shapes == [1, 20]
 
 
+def test_weights_in_another_file_stay_there(tmp_path: Path) -> None:
+    path = rotary_encoder(tmp_path / "model.onnx")
+    before = logits(path)
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location="model.onnx_data", size_threshold=512)
+    weights = (tmp_path / "model.onnx_data").read_bytes()
+    assert fuse_attention(path, LONGEST)
+    assert first_token_only(path)
+    assert same(logits(path), before)
+    assert (tmp_path / "model.onnx_data").read_bytes() == weights
+    assert operators(path)["Slice"] > 4
+
+
 def test_rows_do_not_read_each_other(tmp_path: Path) -> None:
     path = rotary_encoder(tmp_path / "model.onnx")
     assert fuse_attention(path, LONGEST)
