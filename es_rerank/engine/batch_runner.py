@@ -1,4 +1,7 @@
-"""Runs a graph on many sequences with the threads of a pool. Sequences of equal length may share a run."""
+"""Runs a graph on many sequences with the threads of a pool.
+
+Sequences of equal length may share a run. On other hardware than the CPU sequences of similar length do.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ from typing import Generic, Protocol, TypeVar
 
 from ..observation import Runs
 from ..types import FloatArray
+from .padding import similar_lengths
 from .pool import Pool, Rate, Work
-from .session import CPU
+from .processor import cores
+from .session import CPU, Session
 
 RUN_TOKENS = 256
 """Maximum number of tokens in a run that several sequences share.
@@ -23,7 +28,13 @@ RUN_SEQUENCES = 4
 for the other threads."""
 
 ACCELERATOR_TOKENS, ACCELERATOR_SEQUENCES = 16_384, 256
-"""The two maxima for an execution provider other than the CPU. A GPU is idle unless each run is large."""
+"""The two maxima for an execution provider other than the CPU, padding included. A GPU is idle unless each
+run is large."""
+
+ACCELERATOR_THREADS = 4
+"""Runs side by side on such a provider, unless told: one computes there while the other threads cut texts
+into tokens and make the next run. Each more would take the memory of a run, and begin what a deadline could
+drop."""
 
 T = TypeVar("T")
 
@@ -56,24 +67,45 @@ class GraphRunner(Protocol):
         """
 
 
+def threads_for(provider: str, threads: int = 0) -> int:
+    """Return how many runs go on side by side on an execution provider; ``threads`` 0 leaves it to us."""
+    return threads or (cores() if provider == CPU else min(ACCELERATOR_THREADS, cores()))
+
+
 class BatchRunner(Generic[T]):
-    """Runs a graph on sequences without padding: a sequence's result does not depend on the other sequences.
+    """Runs a graph on many sequences. A sequence's result does not depend on the other sequences, but for its
+    last bits where runs are padded.
 
     ``read`` turns the output of one sequence, float32, (labels,) or (n_tokens, dims), into its result.
     ``by_row`` says that sequences of equal length may share a run, if the session then gives the same bits.
     It must be False for dynamic int8 quantization: there one scale holds for all activations of a run, so
     that sequences would change each other's scores. On an execution provider other than the CPU, sequences of
     equal length always share runs, and the size of a run may change the last bits of a result.
+
+    ``pad_id`` is the model's padding token. With it, sequences of similar length share a run, padded, where
+    another provider than the CPU computes and the graph has a mask; ``padded`` says it for any provider.
     """
 
     def __init__(
-        self, session: GraphRunner, pool: Pool, read: Callable[[FloatArray], T], *, by_row: bool
+        self,
+        session: GraphRunner,
+        pool: Pool,
+        read: Callable[[FloatArray], T],
+        *,
+        by_row: bool,
+        pad_id: int | None = None,
+        padded: bool | None = None,
     ) -> None:
         self._session, self._pool, self._read = session, pool, read
+        self._padded: tuple[Session, int] | None = None
+        if padded is None:
+            padded = session.provider != CPU
+        if padded and pad_id is not None and isinstance(session, Session) and session.pads(pad_id):
+            self._padded = session, pad_id
         self._most, self._tokens = 1, RUN_TOKENS
         self.rate = Rate()
         """Seconds that a token takes."""
-        if session.provider != CPU:
+        if session.provider != CPU or self._padded:
             self._most, self._tokens = ACCELERATOR_SEQUENCES, ACCELERATOR_TOKENS
         elif by_row and session.shares_runs(RUN_SEQUENCES):
             self._most = RUN_SEQUENCES
@@ -86,11 +118,13 @@ class BatchRunner(Generic[T]):
         The result of an item is (position, result) of each of its sequences. ``observed`` measures the runs.
         """
 
-        def outputs(group: Sequence[int]) -> FloatArray:
-            return self._session.run(
-                [sequences[position].ids for position in group],
-                [sequences[position].type_ids for position in group],
-            )
+        def outputs(group: Sequence[int]) -> Sequence[FloatArray]:
+            ids = [sequences[position].ids for position in group]
+            type_ids = [sequences[position].type_ids for position in group]
+            if self._padded is None:
+                return list(self._session.run(ids, type_ids))
+            session, pad_id = self._padded
+            return session.run_padded(ids, type_ids, pad_id)
 
         return self._work(sequences, self._groups(sequences, range(len(sequences))), outputs, observed)
 
@@ -98,10 +132,12 @@ class BatchRunner(Generic[T]):
         self,
         sequences: Sequence[Tokens],
         groups: Sequence[Sequence[int]],
-        outputs: Callable[[Sequence[int]], FloatArray],
+        outputs: Callable[[Sequence[int]], Sequence[FloatArray]],
         observed: Runs | None,
     ) -> Work[Sequence[int], list[tuple[int, T]]]:
-        """Return the work whose items are ``groups`` of positions; ``outputs`` runs one of them."""
+        """Return the work whose items are ``groups`` of positions, the longest sequence of each first;
+        ``outputs`` runs one of them.
+        """
 
         def run(group: Sequence[int]) -> list[tuple[int, T]]:
             return [
@@ -115,13 +151,14 @@ class BatchRunner(Generic[T]):
         return Work(timed, groups, tokens, self.rate)
 
     def _groups(self, sequences: Sequence[Tokens], positions: Sequence[int]) -> list[list[int]]:
-        """Return the positions in groups of equal length that share a run."""
-        groups = equal_lengths(
-            [len(sequences[position].ids) for position in positions],
-            most=self._most,
-            side_by_side=self._pool.threads,
-            tokens=self._tokens,
-        )
+        """Return the positions in groups that share a run: of equal length, of similar length if padded."""
+        lengths = [len(sequences[position].ids) for position in positions]
+        if self._padded:
+            groups = similar_lengths(lengths, most=self._most, tokens=self._tokens)
+        else:
+            groups = equal_lengths(
+                lengths, most=self._most, side_by_side=self._pool.threads, tokens=self._tokens
+            )
         return [[positions[place] for place in group] for group in groups]
 
 

@@ -150,11 +150,11 @@ class PastRunner(BatchRunner[T]):
         begun = [position for position, prompt in enumerate(prompts) if prompt.beginning]
         whole = [position for position, prompt in enumerate(prompts) if not prompt.beginning]
 
-        def outputs(group: Sequence[int]) -> FloatArray:
+        def outputs(group: Sequence[int]) -> Sequence[FloatArray]:
             ids = [prompts[position].ids for position in group]
             if prompts[group[0]].beginning:
-                return self._decoder.go_on(past, ids)
-            return self._decoder.run(ids, [])
+                return list(self._decoder.go_on(past, ids))
+            return list(self._decoder.run(ids, []))
 
         return self._work(
             prompts, [*self._groups(prompts, begun), *self._groups(prompts, whole)], outputs, observed

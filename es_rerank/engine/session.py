@@ -1,4 +1,4 @@
-"""Runs one ONNX graph on sequences of equal length. Each run uses one thread."""
+"""Runs one ONNX graph on sequences of equal length, or padded to one length. Each run uses one thread."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from ..errors import ModelFolderError, SettingsError
 from ..types import FloatArray
+from .padding import mask_of, padded, without_padding
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, RunOptions
 
 CPU = "CPUExecutionProvider"
 """ONNX Runtime's name of the execution provider that computes on the CPU."""
@@ -26,6 +27,8 @@ states after the first layers, which the graph of the other layers reads."""
 
 _OUTPUTS = (LOGITS, "last_hidden_state", "token_embeddings")
 """``Session.run`` returns the first of these outputs that the graph has, else the graph's first output."""
+
+_MASK = "attention_mask"
 
 _DTYPES: dict[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
 """Types of the inputs. PyTorch exports int64; some converters of other frameworks write int32."""
@@ -43,6 +46,22 @@ PROBE_LENGTHS = (5, 48)
 """Lengths in tokens of the test runs that tell whether sequences may share a run."""
 PROBE_VOCABULARY = 8
 """Test runs draw token ids below this number. Even the smallest vocabulary has them."""
+
+_LEFT_OVER = 0.1
+"""A mask is obeyed when at most this share of what padding changes without it is left: that is rounding."""
+
+_ROUNDING = 1e-4
+"""A change of an output by padding that is no fault, whatever it would be without the mask."""
+
+CUDA = "CUDAExecutionProvider"
+"""ONNX Runtime's name of the execution provider of NVIDIA's GPUs."""
+
+_PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
+    # By default the arena doubles when it grows. Runs differ in size, so that would take far more memory than
+    # the largest run needs.
+    CUDA: {"device_id": "0", "arena_extend_strategy": "kSameAsRequested"},
+}
+"""Options of execution providers. CUDA_VISIBLE_DEVICES says which GPU is the first one."""
 
 
 class Session:
@@ -74,12 +93,50 @@ class Session:
 
     def try_run(self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> FloatArray:
         """Return the same as ``run``. If it fails, ONNX Runtime prints nothing: the failure is an answer."""
-        import onnxruntime  # noqa: PLC0415 importing es_rerank loads no native library
-
-        options = onnxruntime.RunOptions()
-        options.log_severity_level = 4
-        (output,) = self._session.run([self._output], self._feeds(ids, type_ids), options)
+        (output,) = self._session.run([self._output], self._feeds(ids, type_ids), _silent())
         return np.asarray(output, dtype=np.float32)
+
+    def run_padded(
+        self,
+        ids: Sequence[Sequence[int]],
+        type_ids: Sequence[Sequence[int]],
+        pad_id: int,
+        *,
+        silent: bool = False,
+    ) -> list[FloatArray]:
+        """Return the output of each of n sequences of any lengths, computed in one run: float32, (labels,) or
+        (n_tokens, dims).
+
+        Shorter sequences are filled up with ``pad_id``, which the mask hides; ``pads`` says whether the graph
+        can do that. ``silent``: if it fails, ONNX Runtime prints nothing.
+        """
+        lengths = list(map(len, ids))
+        arrays = self._feeds(padded(ids, pad_id), padded(type_ids, 0))
+        arrays[_MASK] = mask_of(lengths).astype(arrays[_MASK].dtype)
+        (output,) = self._session.run([self._output], arrays, _silent() if silent else None)
+        return without_padding(np.asarray(output, dtype=np.float32), lengths)
+
+    def pads(self, pad_id: int) -> bool:
+        """Return whether sequences of different lengths may share a run: whether the graph has a mask that
+        hides ``pad_id``. Test runs tell it.
+        """
+        if _MASK not in self._inputs:
+            return False
+        draw = np.random.default_rng(0)
+        short, long = (draw.integers(0, PROBE_VOCABULARY, tokens).tolist() for tokens in PROBE_LENGTHS)
+        filled = [*short, *[pad_id] * (len(long) - len(short))]
+        none = [0] * len(long)
+        try:
+            of_short, of_long = self.try_run([short], [none[: len(short)]]), self.try_run([long], [none])
+            visible = without_padding(self.try_run([filled], [none]), [len(short)])
+            hidden = self.run_padded([long, short], [none, none[: len(short)]], pad_id, silent=True)
+            change = float(np.abs(visible[0] - of_short[0]).max())
+            left = max(
+                float(np.abs(hidden[0] - of_long[0]).max()), float(np.abs(hidden[1] - of_short[0]).max())
+            )
+        except Exception:  # noqa: BLE001 ONNX Runtime's exceptions share no base but Exception
+            return False
+        return left <= max(_ROUNDING, _LEFT_OVER * change)
 
     def outputs(
         self, names: Sequence[str], ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]
@@ -207,6 +264,8 @@ def _loaded(path: Path, provider: str) -> InferenceSession:
             f"this ONNX Runtime has no {provider}, only {', '.join(installed)}; "
             "install the build that has it, such as onnxruntime-gpu"
         )
+    if provider == CUDA and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # finds CUDA and cuDNN where pip put them
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -218,16 +277,32 @@ def _loaded(path: Path, provider: str) -> InferenceSession:
     options.enable_mem_pattern = True
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(
+        session = onnxruntime.InferenceSession(
             str(path),
             options,
-            providers=list(dict.fromkeys([provider, CPU])),
-            disabled_optimizers=_SLOW_FUSIONS,
+            providers=[(name, _PROVIDER_OPTIONS.get(name, {})) for name in dict.fromkeys([provider, CPU])],
+            disabled_optimizers=_SLOW_FUSIONS if provider == CPU else [],
         )
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
         raise ModelFolderError(
             f"{path} is not a graph that ONNX Runtime can load ({error}); export the model again"
         ) from error
+    if provider not in session.get_providers():  # it then computes on the CPU, and only its log says so
+        raise SettingsError(
+            f"{provider} is installed and did not start: its driver, device or libraries are missing or of "
+            "another version; install what this ONNX Runtime was built for, or leave "
+            "ES_RERANK_EXECUTION_PROVIDER out"
+        )
+    return session
+
+
+def _silent() -> RunOptions:
+    """Return the options of a run whose failure is an answer: ONNX Runtime prints nothing."""
+    import onnxruntime  # noqa: PLC0415 importing es_rerank loads no native library
+
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4
+    return options
 
 
 def feeds(
