@@ -159,10 +159,11 @@ class Contest:
         batches: Sequence[int] = BATCH_SIZES,
         tries: int = _TRIES,
         restart: bool = True,
+        least_correlation: float = LEAST_CORRELATION,
     ) -> None:
         self._runs = [_Measurement(entrant) for entrant in entrants]
         self._lists, self._reference, self._batches = lists, reference, batches
-        self._tries, self._restart = tries, restart
+        self._tries, self._restart, self._least = tries, restart, least_correlation
 
     def __enter__(self) -> Self:
         return self
@@ -190,7 +191,9 @@ class Contest:
                 assert run.worker is not None  # noqa: S101 it was started
                 assert run.batch is not None  # noqa: S101 it was chosen
                 scores = run.worker.score(self._lists, run.batch).scores
-                run.difference = difference_from_torch(run.entrant.system, scores, self._reference)
+                run.difference = difference_from_torch(
+                    run.entrant.system, scores, self._reference, least_correlation=self._least
+                )
                 with run.worker.awake():
                     pass  # the process is stopped after this block
 
@@ -209,7 +212,7 @@ class Contest:
         tried = [(query, passages[:_TRIED_PASSAGES]) for query, passages in self._lists[:1]]
         first = worker.score(tried, self._batches[0]).scores  # the first run of a process is slower
         # Checked first, so that no minutes are spent on wrong scores.
-        difference_from_torch(system, first, self._reference[: first.size])
+        difference_from_torch(system, first, self._reference[: first.size], least_correlation=self._least)
         seconds: dict[int, float] = {}
         for batch in self._batches:
             seconds[batch] = min(worker.score(tried, batch).seconds for _ in range(self._tries))
@@ -295,7 +298,13 @@ def label(system: System) -> str:
     return f"{system.name} {system.precision}"
 
 
-def difference_from_torch(system: System, scores: ScoreArray, reference: ScoreArray) -> float:
+def difference_from_torch(
+    system: System,
+    scores: ScoreArray,
+    reference: ScoreArray,
+    *,
+    least_correlation: float = LEAST_CORRELATION,
+) -> float:
     """Return the largest difference from torch's logits. Raises WorkerError for wrong scores."""
     expected = reference if system.scale == "logit" else 1 / (1 + np.exp(-reference))
     largest = float(np.abs(scores - expected).max())
@@ -306,11 +315,11 @@ def difference_from_torch(system: System, scores: ScoreArray, reference: ScoreAr
     if (
         system.precision == "int8"
         and system.exit_layer is None
-        and not (correlation := _correlation(scores, expected)) >= LEAST_CORRELATION
+        and not (correlation := _correlation(scores, expected)) >= least_correlation
     ):
         raise WorkerError(
             f"wrong scores: their correlation with torch's is {correlation:.2f}, less than "
-            f"{LEAST_CORRELATION}"
+            f"{least_correlation}"
         )
     return largest
 
