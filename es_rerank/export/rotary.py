@@ -351,7 +351,7 @@ class _Pass:
         weights = (
             array(self._constants, node.input[1]) if node is not None and node.op_type == "MatMul" else None
         )
-        if node is None or weights is None or (weights.ndim, weights.dtype) != (2, np.float32):
+        if node is None or weights is None or weights.ndim != 2 or weights.dtype != np.float32:
             return None
         cut = slice(*columns[1:])
         name = self._nodes.constant(weights[:, cut], np.float32)
