@@ -21,10 +21,10 @@ from ...text.pairs import Encoded
 from ...types import FloatArray
 from .machine import machine
 
-LAYERS = 4
+LAYERS = 3
 """Layers of a measured decoder. Each layer takes the same time, but for the last one, which does little."""
 
-WINDOW, TOKENS, ROUNDS = 50, (100, 200, 400), 3
+WINDOW, TOKENS, ROUNDS = 50, (100, 200), 3
 """Prompts of a window, their mean lengths in tokens, and how often each window is scored."""
 
 _VOCABULARY = 1_000

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from ...errors import SettingsError
 from ...models.load import model_folder
@@ -15,6 +14,9 @@ from ...settings import BUNDLED_RERANKER
 from .random_weights import MAX_LENGTH
 from .windows import Candidates
 from .workers import Lists
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 Length = Literal["short", "long"]
 LENGTHS: tuple[Length, ...] = ("short", "long")
@@ -55,6 +57,8 @@ def timed(candidates: Sequence[Candidates], length: Length, pairs: int) -> Timed
     A long passage is candidates of one query, best first, joined until the pair has its number of tokens.
     Raises SettingsError when there are too few candidates.
     """
+    from tokenizers import Tokenizer  # noqa: PLC0415 the help of a command needs no native library
+
     tokenizer = Tokenizer.from_file(str(model_folder(BUNDLED_RERANKER) / TOKENIZER))
     draw, lists, left = np.random.default_rng(_SEED), [], pairs
     for asked in candidates:
