@@ -10,11 +10,19 @@ import numpy as np
 from ..errors import ModelFolderError
 from ..observation import Runs
 from ..types import FloatArray
-from .batch_runner import BatchRunner, Tokens
+from .batch_runner import RUN_SEQUENCES, BatchRunner, Tokens, equal_lengths
 from .pool import Before, Pool, Stage, Work
-from .session import LOGITS, PROBE_LENGTHS, PROBE_VOCABULARY, Session, same_bits
+from .session import CPU, LOGITS, PROBE_VOCABULARY, Session, same_bits
 
 _IDS = "input_ids"
+
+_PROBE_LENGTHS = (5, 24)
+"""Lengths in tokens of the test runs behind a past. Decoders are large: a thousand tokens would take
+Qwen3-Reranker-0.6B ten seconds when it is loaded."""
+
+_MOST_COPIES = 16
+"""Most sequences of a run behind a past on an accelerator. Each has a copy of the past's keys and values: 20
+MB for ninety tokens of Qwen3-Reranker-0.6B."""
 
 T = TypeVar("T")
 
@@ -82,16 +90,14 @@ class PastSession(Session):
             ids, {name: np.repeat(array, rows, axis=0) for name, array in past.arrays.items()}
         )
 
-    def shares_runs(self, most: int) -> bool:
-        """Return whether a run of up to ``most`` sequences gives bit for bit the results of separate runs,
-        also behind a past.
+    def shares_rests(self, most: int) -> bool:
+        """Return whether a run of up to ``most`` sequences behind a past gives bit for bit the results of
+        separate runs. See ``Session.shares_runs``.
         """
         draw = np.random.default_rng(0)
-        past = self.begin(draw.integers(0, PROBE_VOCABULARY, PROBE_LENGTHS[-1]).tolist())
-        probes = [draw.integers(0, PROBE_VOCABULARY, (most, tokens)) for tokens in PROBE_LENGTHS]
-        return super().shares_runs(most) and all(
-            same_bits(lambda rows: self.go_on(past, rows.tolist()), probe) for probe in probes
-        )
+        past = self.begin(draw.integers(0, PROBE_VOCABULARY, _PROBE_LENGTHS[0]).tolist())
+        probes = [draw.integers(0, PROBE_VOCABULARY, (most, tokens)) for tokens in _PROBE_LENGTHS]
+        return all(same_bits(lambda rows: self.go_on(past, rows.tolist()), probe) for probe in probes)
 
     def _logits(self, ids: Sequence[Sequence[int]], past: dict[str, FloatArray]) -> FloatArray:
         (logits,) = self._session.run([LOGITS], {_IDS: np.asarray(ids, dtype=np.int64), **past})
@@ -115,14 +121,18 @@ class Begun(Tokens, Protocol):
 class PastRunner(BatchRunner[T]):
     """Runs a decoder on prompts of which most begin alike: that beginning is computed once for all of them.
 
-    Arguments are those of ``BatchRunner``.
+    Arguments are those of ``BatchRunner``. Whole prompts share no run on the CPU.
     """
 
     def __init__(
         self, session: PastSession, pool: Pool, read: Callable[[FloatArray], T], *, by_row: bool
     ) -> None:
-        super().__init__(session, pool, read, by_row=by_row)
-        self._decoder = session
+        super().__init__(session, pool, read, by_row=False)
+        self._decoder, self._together = session, 1
+        if session.provider != CPU:
+            self._together = _MOST_COPIES
+        elif by_row and session.shares_rests(RUN_SEQUENCES):
+            self._together = RUN_SEQUENCES
 
     def stages(self, prompts: Sequence[Begun], observed: Runs) -> Stage:
         """Return the work that runs the graph on prompts, as ``work`` does. The beginning that they share is
@@ -149,6 +159,13 @@ class PastRunner(BatchRunner[T]):
         """Return the work that runs the prompts behind their beginning."""
         begun = [position for position, prompt in enumerate(prompts) if prompt.beginning]
         whole = [position for position, prompt in enumerate(prompts) if not prompt.beginning]
+        groups = equal_lengths(
+            [len(prompts[position].ids) for position in begun],
+            most=self._together,
+            side_by_side=self._pool.threads,
+            tokens=self._tokens,
+        )
+        shared = [[begun[place] for place in group] for group in groups]
 
         def outputs(group: Sequence[int]) -> Sequence[FloatArray]:
             ids = [prompts[position].ids for position in group]
@@ -156,9 +173,7 @@ class PastRunner(BatchRunner[T]):
                 return list(self._decoder.go_on(past, ids))
             return list(self._decoder.run(ids, []))
 
-        return self._work(
-            prompts, [*self._groups(prompts, begun), *self._groups(prompts, whole)], outputs, observed
-        )
+        return self._work(prompts, [*shared, *self._groups(prompts, whole)], outputs, observed)
 
 
 def _present(past: str) -> str:

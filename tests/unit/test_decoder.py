@@ -128,6 +128,14 @@ def test_the_beginning_is_computed_once_for_a_call(folder: Path, monkeypatch: py
         assert len(begun) == 1
 
 
+def test_sequences_of_equal_length_share_a_run_and_no_bit_changes(folder: Path) -> None:
+    passages = [f"the {number}" for number in range(10)]  # as long as each other
+    with Decoder(folder, threads=1) as model:
+        together = model.score(QUERY, passages).values
+        alone = [model.score(QUERY, [passage]).values[0] for passage in passages]
+    assert together.tobytes() == np.asarray(alone, dtype=np.float32).tobytes()
+
+
 def test_a_call_that_is_late_behind_the_beginning_has_no_scores_and_no_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...engine.batch_runner import BatchRunner
 from ...engine.past import PastRunner, PastSession
 from ...engine.pool import Pool, Stage
 from ...observation import Runs
@@ -140,7 +141,8 @@ class Measured:
 
     def __init__(self, sizes: Sizes, session: PastSession, pool: Pool) -> None:
         self._sizes, self._pool = sizes, pool
-        self._runs = PastRunner(session, pool, lambda head: float(head[1] - head[0]), by_row=True)
+        self._runs = PastRunner(session, pool, _logit, by_row=True)
+        self._whole = BatchRunner(session, pool, _logit, by_row=True)
 
     def cell(self, tokens: int, window: int, rounds: int, step: Callable[[str], None]) -> Cell:
         """Time windows of prompts of ``tokens`` tokens on average, ``rounds`` times both ways in turn."""
@@ -150,13 +152,13 @@ class Measured:
             for prompt in prompts
         ]
         cell = Cell(self._sizes, tokens, window)
-        expected, found = self._scores(self._runs.work(whole)), self._scores(self._stages(prompts))
+        expected, found = self._scores(self._whole.work(whole)), self._scores(self._stages(prompts))
         cell.difference = float(np.abs(expected - found).max())
         for number in range(rounds):
             step(f"{self._sizes.name}, {tokens} tokens")
             for shares in (False, True) if number % 2 == 0 else (True, False):
                 began = time.perf_counter()
-                self._scores(self._stages(prompts) if shares else self._runs.work(whole))
+                self._scores(self._stages(prompts) if shares else self._whole.work(whole))
                 (cell.shared_s if shares else cell.whole_s).append(time.perf_counter() - began)
         return cell
 
@@ -167,6 +169,10 @@ class Measured:
         _, groups = self._pool.run_call(work)
         scores = dict(pair for group in groups for pair in group)
         return np.asarray([scores[place] for place in sorted(scores)], dtype=np.float32)
+
+
+def _logit(head: FloatArray) -> float:
+    return float(head[1] - head[0])
 
 
 def prompts_of(beginning: int, tokens: int, window: int) -> list[Encoded]:
