@@ -115,7 +115,9 @@ def formatted(pairs: Sequence[tuple[str, str]]) -> list[str]:
     return [f"Query: {query} Document: {document} Relevant:" for query, document in pairs]
 
 
-def qwen3_logits(folder: Path, instruction: str = "") -> FloatArray:
+def qwen3_logits(
+    folder: Path, instruction: str = "", pairs: Sequence[tuple[str, str]] = PARITY_PAIRS
+) -> FloatArray:
     """What the model card of Qwen3-Reranker makes of every pair, float32, (n_pairs,).
 
     The scores there are the log-softmax over no and yes; the difference of the two is that of their logits.
@@ -131,7 +133,7 @@ def qwen3_logits(folder: Path, instruction: str = "") -> FloatArray:
     task = instruction or "Given a web search query, retrieve relevant passages that answer the query"
     room = DECODER_WINDOW - len(before) - len(after)
     prompts = []
-    for query, passage in PARITY_PAIRS:
+    for query, passage in pairs:
         text = f"<Instruct>: {task}\n<Query>: {query}\n<Document>: {passage}"
         ids = tokenizer(text, truncation="longest_first", max_length=room)["input_ids"]
         prompts.append([*before, *ids, *after])
@@ -139,7 +141,9 @@ def qwen3_logits(folder: Path, instruction: str = "") -> FloatArray:
     return _last_logits(model, prompts, columns)
 
 
-def mxbai_logits(folder: Path, instruction: str = "") -> FloatArray:
+def mxbai_logits(
+    folder: Path, instruction: str = "", pairs: Sequence[tuple[str, str]] = PARITY_PAIRS
+) -> FloatArray:
     """What mixedbread-ai/mxbai-rerank (mxbai_rerank_v2.py) makes of every pair, float32, (n_pairs,)."""
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
 
@@ -152,7 +156,7 @@ def mxbai_logits(folder: Path, instruction: str = "") -> FloatArray:
     after = [*ids("\n"), *ids(_TASK), *ids("<|im_end|>\n<|im_start|>assistant\n")]
     room, told = DECODER_WINDOW - len(before) - len(after), f"instruction: {instruction}\n"
     prompts = []
-    for query, passage in PARITY_PAIRS:
+    for query, passage in pairs:
         asked = ids(f"{told if instruction else ''}query: {query}", room * 3 // 4)
         read = [*ids("\n"), *ids(f"document: {passage}")][: room - len(asked)]
         prompts.append([*before, *asked, *read, *after])

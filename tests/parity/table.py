@@ -31,7 +31,14 @@ sys.path.append(str(Path(__file__).parents[1] / "support"))
 import tiny_torch
 import torch
 from optimum.exporters.onnx import main_export
-from references import flagembedding_logits, pygaggle_logits, sentence_transformers_logits
+from references import (
+    DECODER_WINDOW,
+    flagembedding_logits,
+    mxbai_logits,
+    pygaggle_logits,
+    qwen3_logits,
+    sentence_transformers_logits,
+)
 
 from es_rerank.export import ExportOptions, export_model
 from es_rerank.export.passes import run_passes
@@ -66,6 +73,9 @@ def our_logits(folder: Path) -> FloatArray:
 SENTENCE_TRANSFORMERS = ("sentence-transformers `CrossEncoder.predict`", sentence_transformers_logits)
 FLAGEMBEDDING = ("FlagEmbedding's tokenisation, torch", flagembedding_logits)
 PYGAGGLE = ("pygaggle's prompt and step, torch", pygaggle_logits)
+QWEN3 = ("the model card's prompt and formula, torch", qwen3_logits)
+MXBAI = ("mxbai-rerank's prompt and formula, torch", mxbai_logits)
+DECODER = ExportOptions(kind="decoder", max_length=DECODER_WINDOW)
 MONOT5 = ExportOptions(kind="monot5", truncation="prompt")
 """Cut as pygaggle cuts, so that over-long pairs can be compared too."""
 
@@ -176,6 +186,24 @@ CASES: tuple[Case, ...] = (
         MONOT5,
     ),
     Case("mT5", tiny_torch.mt5, "monot5", "", PYGAGGLE, "2 tokens", MONOT5),
+    Case(
+        "Qwen3, decoder",
+        tiny_torch.qwen3,
+        "qwen3-reranker",
+        "`Qwen/Qwen3-Reranker-0.6B`",
+        QWEN3,
+        "2 tokens",
+        DECODER,
+    ),
+    Case(
+        "Qwen2, decoder",
+        tiny_torch.qwen2,
+        "mxbai-rerank-v2",
+        "`mixedbread-ai/mxbai-rerank-base-v2`, `-large-v2`",
+        MXBAI,
+        "2 tokens",
+        DECODER,
+    ),
 )
 
 

@@ -1604,9 +1604,14 @@ the end of the document is cut and ` Relevant:` stays.
     tests/unit/test_prompted_pairs.py::test_a_long_document_loses_its_end_alone
 `--truncation prompt` cuts the end of the prompt, as pygaggle does.
     tests/unit/test_prompted_pairs.py::test_the_rule_prompt_cuts_as_a_tokenizer_that_truncates_does
+Qwen3-Reranker and mxbai-rerank-v2 are language models: the next token behind a prompt says whether the
+    tests/parity/test_decoder_parity.py::test_an_instruction_is_read_as_the_reference_reads_it
+    tests/unit/test_decoder_sources.py::test_the_architecture_decides_the_family_and_the_family_the_prompt
+    tests/parity/test_export_parity.py::test_a_reranker_scores_as_its_reference_does
 Three kinds of model are refused, and the message gives the reason
     tests/parity/test_modular_parity.py::test_what_has_no_head_is_refused
-    tests/parity/test_modular_parity.py::test_decoders_are_refused_whatever_kind_is_said
+    tests/parity/test_modular_parity.py::test_a_decoder_is_no_other_kind_whatever_is_said
+    tests/unit/test_decoder_sources.py::test_a_decoder_that_would_be_computed_otherwise_is_refused
     tests/parity/test_modular_parity.py::test_a_model_with_code_of_its_own_is_refused
 An export is kept only if its logits agree with the original in torch within 1e-4.
     tests/parity/test_export_parity.py::test_nothing_is_kept_over_the_tolerance
