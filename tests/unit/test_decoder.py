@@ -41,7 +41,7 @@ PASSAGES = [
 CONTRACTS = {"Qwen3": QWEN3_LIKE, "mxbai": MXBAI_LIKE}
 
 
-@pytest.fixture(scope="module", params=CONTRACTS.values(), ids=CONTRACTS)
+@pytest.fixture(scope="module", params=list(CONTRACTS.values()), ids=list(CONTRACTS))
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_decoder(tmp_path_factory.mktemp("decoder"), contract=request.param)
 
@@ -49,7 +49,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 class TestDecoder(RerankerContract):
     """With a tolerance of zero: no passage beside another changes a bit of its score."""
 
-    @pytest.fixture(scope="class", params=CONTRACTS.values(), ids=CONTRACTS)
+    @pytest.fixture(scope="class", params=list(CONTRACTS.values()), ids=list(CONTRACTS))
     @classmethod
     def reranker(
         cls, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
