@@ -100,7 +100,7 @@ Hashes = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hashes)]
 """Hashes of API keys in one variable, separated by commas."""
 
 
-Precision = Annotated[Literal["fp32", "int8"] | None, BeforeValidator(lambda value: value or None)]
+Precision = Annotated[Literal["fp32", "int8", "fp16"] | None, BeforeValidator(lambda value: value or None)]
 """A precision of models; an empty variable leaves it open."""
 
 
@@ -209,7 +209,8 @@ class Settings(BaseSettings):
     threads: int = Field(
         default=0,
         ge=0,
-        description="How many model runs go on in parallel, with one thread each. 0 means one per core.",
+        description="How many model runs go on in parallel, with one thread each. 0 means one per core, and "
+        "at most 4 where `ES_RERANK_EXECUTION_PROVIDER` is not the CPU.",
     )
     execution_provider: str = Field(
         default="CPUExecutionProvider",
@@ -218,8 +219,9 @@ class Settings(BaseSettings):
     )
     precision: Precision = Field(
         default=None,
-        description="Precision of rerankers that run here, `fp32` or `int8`. Without it, a folder that has "
-        "both takes the faster one. Embedders keep the precision that their folder names.",
+        description="Precision of rerankers that run here: `fp32`, `int8` or `fp16`. Without it, a folder "
+        "takes the faster one of fp32 and int8 on the CPU, and fp16 on a GPU if it has it. Embedders keep "
+        "the precision that their folder names.",
     )
     instruction: str | None = Field(
         default=None,

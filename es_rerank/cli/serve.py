@@ -185,6 +185,7 @@ def build_service(settings: Settings, url: str, *, follow: bool = False) -> Serv
     from elasticsearch import AsyncElasticsearch
 
     from .. import node
+    from ..engine.batch_runner import threads_for
     from ..engine.pool import Pool
     from ..models.access import Access
     from ..models.load import instruction_for, load_embedder, load_reranker, served_embedders, served_names
@@ -207,7 +208,7 @@ def build_service(settings: Settings, url: str, *, follow: bool = False) -> Serv
     embedders = served_embedders((settings.embedder, *settings.more_embedders), rerankers)
 
     # All models share one pool, so that no more runs than cores are active at a time.
-    pool = Pool(settings.threads)
+    pool = Pool(threads_for(settings.execution_provider, settings.threads))
     cache = ScoreCache(settings.score_cache) if settings.score_cache else None
 
     def load() -> tuple[dict[str, Reranker], dict[str, Embedder]]:

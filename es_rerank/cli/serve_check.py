@@ -74,6 +74,7 @@ def check(settings: Settings, options: Mapping[str, Any], host: str, port: int, 
 
 
 def _checks(settings: Settings, host: str, port: int) -> Iterator[Found]:
+    from ..engine.batch_runner import threads_for
     from ..engine.pool import Pool
 
     found = [
@@ -83,7 +84,7 @@ def _checks(settings: Settings, host: str, port: int) -> Iterator[Found]:
         _tried("Traces", _traces),
         _tried("Elasticsearch", lambda: _elasticsearch(settings)),
     ]
-    pool = Pool(settings.threads)
+    pool = Pool(threads_for(settings.execution_provider, settings.threads))
     try:
         found += _models(settings, pool)
     finally:

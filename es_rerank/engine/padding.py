@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ..types import FloatArray
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
 LEAST_FILLED = 0.75
 """Each sequence of a run has at least this share of the tokens of the longest one. So no more than a quarter
 of what is computed is padding."""
-
-_PADDING_TOKENS = ("[PAD]", "<pad>", "<|padding|>", "<|pad|>", "<|endoftext|>")
-"""Padding tokens of BERT, of RoBERTa and T5, of ModernBERT's base vocabulary, and of others."""
 
 
 def similar_lengths(lengths: Sequence[int], *, most: int, tokens: int) -> list[list[int]]:
@@ -55,12 +48,6 @@ def without_padding(output: FloatArray, lengths: Sequence[int]) -> list[FloatArr
     dims). ``output`` is (n, labels) or (n, longest, dims).
     """
     return [row if output.ndim < 3 else row[:length] for row, length in zip(output, lengths, strict=True)]
-
-
-def padding_token(tokenizer: Tokenizer) -> int:
-    """Return the id of the tokenizer's padding token, 0 when it names none. A mask hides it."""
-    known = (tokenizer.token_to_id(token) for token in _PADDING_TOKENS)
-    return next((token for token in known if token is not None), 0)
 
 
 def mask_of(lengths: Sequence[int]) -> npt.NDArray[np.bool_]:

@@ -37,17 +37,17 @@ def lengths_for(max_length: int) -> list[int]:
     return sorted({min(SHORT, max_length), min(LONG, max_length)})
 
 
-def side_by_side(runner: GraphRunner, pool: Pool) -> Callable[[int], None]:
-    """Return a function from a length in tokens to a turn: each thread of the pool runs one sequence.
+def side_by_side(runner: GraphRunner, pool: Pool, together: int = 1) -> Callable[[int], None]:
+    """Return a function from a length in tokens to a turn: each thread of the pool does one run.
 
-    No two sequences share a run, as it is with passages of different lengths.
+    ``together``: how many sequences share a run. On a CPU it is one, as with passages of different lengths.
     """
 
     def turn(tokens: int) -> None:
-        ids = np.random.default_rng(0).integers(0, _VOCABULARY, tokens).tolist()
-        types = [0] * tokens
+        ids = np.random.default_rng(0).integers(0, _VOCABULARY, (together, tokens)).tolist()
+        types = [[0] * tokens] * together
         pool.run(
-            lambda _: runner.run([ids], [types]) is None, range(pool.threads), length=lambda _: float(tokens)
+            lambda _: runner.run(ids, types) is None, range(pool.threads), length=lambda _: float(tokens)
         )
 
     return turn

@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..engine.batch_runner import threads_for
 from ..engine.pool import Pool
 from ..engine.session import CPU
 from ..errors import ModelFolderError, SettingsError
@@ -82,11 +83,12 @@ def load_reranker(
     exported with an exit head; ``cascade:SHARE+FIRST+MODEL`` for two rerankers in a row.
 
     ``name`` replaces the model's own name when it is served. ``threads`` is the number of runs side by side,
-    0 for one per core. ``pool`` is a pool of threads that several models share. ``cache`` remembers scores of
-    local models; scores of services are not remembered, because a service may change its model under the same
-    name. ``provider`` is the ONNX Runtime execution provider that runs the model. ``variant`` is the
-    precision of local models; None for the faster one of a folder that has two (``local.faster``).
-    ``instruction`` says to a decoder what makes a passage relevant; None for the model's own.
+    0 for one per core (of the CPU). ``pool`` is a pool of threads that several models share. ``cache``
+    remembers scores of local models; scores of services are not remembered, because a service may change its
+    model under the same name. ``provider`` is the ONNX Runtime execution provider that runs the model.
+    ``variant`` is the precision of local models; None for the faster one of a folder that has two
+    (``local.faster``). ``instruction`` says to a decoder what makes a passage relevant; None for the model's
+    own.
 
     Raises ModelFolderError when the model is not found or is not a reranker, SettingsError for an address or
     a key that cannot be used and for an instruction to a reranker that takes none, MissingExtraError when
@@ -100,7 +102,7 @@ def load_reranker(
         load = partial(load_reranker, access=access, cache=cache, provider=provider, variant=variant)
         told = [instruction_for(stage, instruction) for stage in spec.models]
         loads = [partial(load, stage, instruction=own) for stage, own in zip(spec.models, told, strict=True)]
-        return _cascade(spec, name, threads, pool, loads)
+        return _cascade(spec, name, threads, pool, provider, loads)
     if spec.kind == "exit":
         return early_exit(
             model_folder(spec.model),
@@ -169,10 +171,11 @@ def _cascade(
     name: str | None,
     threads: int,
     pool: Pool | None,
+    provider: str,
     loads: Iterable[Callable[..., LoadedReranker]],
 ) -> Cascade:
     """Return a cascade whose rerankers share a pool of threads but not their scores in the cache."""
-    shared = pool or Pool(threads)
+    shared = pool or Pool(threads_for(provider, threads))
     loaded: list[LoadedReranker] = []
     try:
         for load in loads:

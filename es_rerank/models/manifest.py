@@ -30,7 +30,7 @@ TOKENIZER = "tokenizer.json"
 FORMAT_VERSION: Literal[1] = 1
 
 ModelKind = Literal["cross-encoder", "monot5", "decoder", "bi-encoder"]
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "int8", "fp16"]
 QuantisationScheme = Literal[
     "QInt8 weights, static activations",
     "QInt8 weights, dynamic activations",
@@ -96,6 +96,20 @@ class Int8Parity(ManifestPart):
     min_cosine: float | None = None
 
 
+class Fp16Parity(ManifestPart):
+    """The fp16 graph, in padded runs, compared with torch in fp32: differences of logits, and the share of
+    passage pairs in the same order. ``max_difference`` is at most ``tolerance``.
+
+    ``kept_fp32``: how many operators stayed fp32 because their numbers are too large for fp16.
+    """
+
+    tolerance: float
+    max_difference: float
+    mean_difference: float
+    agreement: float
+    kept_fp32: int = Field(default=0, ge=0)
+
+
 class EarlyExit(ManifestPart):
     """The layer after which a cross-encoder may stop, counted from 1, and the two graphs before and after it.
 
@@ -117,6 +131,7 @@ class Parity(ManifestPart):
     tolerance: float
     fp32_max_difference: float
     int8: Int8Parity | None = None
+    fp16: Fp16Parity | None = None
 
 
 class Sense(ManifestPart):
@@ -148,8 +163,9 @@ class Manifest(ManifestPart):
     ``family`` is the row of ``catalog.FAMILIES``. ``max_length`` is in tokens, special tokens included.
     ``scripts`` names the scripts that the model was trained on, as ``text.scripts.main_script`` writes them;
     absent when it is not known. ``files`` lists every file that is read. ``passes`` lists the changes that
-    make the graph compute less: ``attention`` is one operator for a whole sequence without a mask;
-    ``first_row`` computes the last layer for the first token only. ``calibration`` is absent when the
+    make the graphs compute less: ``attention`` is one operator for a whole sequence without a mask;
+    ``first_row`` computes the last layer for the first token only. The fp16 graph has none of them: it reads
+    padded runs with a mask, for GPUs. ``calibration`` is absent when the
     probability is the logistic of the logit.
     ``imported`` is stated by a model whose graphs were taken ready-made; they were not compared with torch.
     ``sense`` is absent where nobody measured it.
@@ -197,6 +213,8 @@ class Manifest(ManifestPart):
                 f"the default variant {self.default_variant} is not among the variants "
                 f"{sorted(self.variants)}"
             )
+        if self.default_variant == "fp16" and len(self.variants) > 1:
+            raise ValueError("fp16 is for GPUs: it is the default only where a folder has nothing else")
         if any(set(part) != set(self.variants) for part in self._parts()):
             raise ValueError(
                 f"an early exit names two graphs for each of the variants {sorted(self.variants)}"
@@ -235,7 +253,7 @@ class Manifest(ManifestPart):
         each token has one.
         """
         alone = self.quantisation is not None and self.quantisation.scheme in _BY_ROW
-        return self.precision(wanted) == "fp32" or alone
+        return self.precision(wanted) != "int8" or alone
 
     def variant(self, precision: Precision | None) -> str:
         """Return the file name of the graph in a precision, or in the default precision.

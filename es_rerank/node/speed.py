@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..engine.processor import cores
+from ..engine.batch_runner import threads_for
 from ..engine.session import CPU
 from ..errors import ModelFolderError, SettingsError
 from ..models.embedder_spec import parse_embedder
@@ -117,12 +117,14 @@ def _speed(
     folder, manifest = found
     if variant is not None and variant not in manifest.variants:
         return None  # the check of the model says so
-    used = threads or cores()
+    used = threads_for(provider, threads)
     known = known_choice(manifest, variant, provider)
     if role == "embedder" and len(manifest.variants) > 1:
         known = Choice(manifest.default_variant, "manifest")
     try:
-        speeds = measured(folder, manifest, threads=threads, provider=provider, budget_s=budget_s)
+        speeds = measured(
+            folder, manifest, threads=threads, provider=provider, budget_s=budget_s, variant=variant
+        )
     except Exception as error:  # noqa: BLE001 ONNX Runtime's exceptions share no base but Exception
         precision, why = known[:2] if known else (manifest.default_variant, "unmeasured")
         return ModelSpeed(role, manifest.name, precision, why, used, fault=str(error))

@@ -20,7 +20,7 @@ from es_rerank.errors import ModelFolderError
 from es_rerank.models.load import load_embedder, load_reranker, local_reranker, served_names
 from es_rerank.models.local import faster, remembered
 from es_rerank.models.local.cross_encoder import CrossEncoder
-from es_rerank.models.local.faster import chosen, key_of, measured
+from es_rerank.models.local.faster import key_of, measured
 from es_rerank.models.local.speeds import Speeds
 from es_rerank.models.manifest import EarlyExit, Precision, Quantisation, file_record, read_manifest
 from es_rerank.models.wrappers.cached import ScoreCache
@@ -105,7 +105,7 @@ def test_who_names_a_precision_gets_it_without_a_measurement(
 
 
 def test_the_setting_names_a_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    for value, precision in (("fp32", "fp32"), ("int8", "int8"), ("", None)):
+    for value, precision in (("fp32", "fp32"), ("int8", "int8"), ("fp16", "fp16"), ("", None)):
         monkeypatch.setenv("ES_RERANK_PRECISION", value)
         assert read_settings().precision == precision
 
@@ -153,13 +153,6 @@ def test_an_int8_graph_that_overflows_here_is_not_taken_however_fast(
     measurements.append(INT8_IS_FASTER)
     assert loaded(folder) == ("int8" if exact else "fp32")
     assert len(measurements) == (0 if exact else 1)
-
-
-def test_another_provider_keeps_the_default(folder: Path) -> None:
-    assert chosen(folder, read_manifest(folder), None, provider="CUDAExecutionProvider")[:2] == (
-        "int8",
-        "provider",
-    )
 
 
 def test_an_embedder_has_the_precision_of_its_folder_however_fast_the_other_is(

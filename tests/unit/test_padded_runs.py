@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from encoder_graphs import encoder
@@ -24,11 +25,12 @@ from es_rerank.engine.batch_runner import (
     BatchRunner,
     threads_for,
 )
-from es_rerank.engine.padding import LEAST_FILLED, padding_token, similar_lengths
+from es_rerank.engine.padding import LEAST_FILLED, similar_lengths
 from es_rerank.engine.pool import Pool
 from es_rerank.engine.processor import cores
 from es_rerank.engine.session import CPU, CUDA, Session
 from es_rerank.errors import SettingsError
+from es_rerank.models.local.tokenising import padding_token
 from es_rerank.types import FloatArray
 
 CLOSE = 1e-5
@@ -108,8 +110,6 @@ def test_padded_runs_give_the_scores_of_separate_ones(graph: Path, monkeypatch: 
 
 
 def test_hidden_states_lose_their_padding(tmp_path: Path) -> None:
-    import onnx  # noqa: PLC0415 of the extra
-
     model = onnx.load(masked_encoder(tmp_path / GRAPH))
     model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("b.out", 1, ["batch", "tokens", 8]))
     onnx.save(model, tmp_path / GRAPH)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 
 from ...caller import as_a_whole
-from ...engine.batch_runner import BatchRunner
+from ...engine.batch_runner import BatchRunner, threads_for
 from ...engine.pool import Before, Pool, Rate, Work
 from ...engine.session import CPU
 from ...errors import DeadlineError, ModelFolderError, ScoreError
@@ -23,7 +23,7 @@ from .. import Vectors
 from ..closeable import Closeable
 from ..manifest import TOKENIZER, Manifest, Precision
 from .open_model import open_model
-from .tokenising import TokenEstimate, characters, pieces
+from .tokenising import TokenEstimate, characters, padding_token, pieces
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -38,8 +38,8 @@ _SLICE = 512
 class BiEncoder(Closeable):
     """Embeds texts with an exported bi-encoder; an ``Embedder``.
 
-    A vector depends on the model and the text only: nothing is padded. Safe to share between threads.
-    Arguments and errors are those of ``LocalReranker``.
+    A vector depends on the model and the text only: on the CPU nothing is padded. Safe to share between
+    threads. Arguments and errors are those of ``LocalReranker``.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class BiEncoder(Closeable):
         pool: Pool | None = None,
         variant: Precision | None = None,
         provider: str = CPU,
+        padded: bool | None = None,
     ) -> None:
         folder = Path(folder)
         self._manifest, graph, self._session = open_model(folder, "bi-encoder", variant, provider)
@@ -64,9 +65,14 @@ class BiEncoder(Closeable):
         self._tokenizer = open_tokenizer(folder / TOKENIZER)
         self._texts = TextEncoder(self._tokenizer, max_length=self._manifest.max_length)
         self._shared = pool is not None
-        self._pool = pool or Pool(threads)
+        self._pool = pool or Pool(threads_for(provider, threads))
         self._runs = BatchRunner(
-            self._session, self._pool, self._vector, by_row=self._manifest.by_row(variant)
+            self._session,
+            self._pool,
+            self._vector,
+            by_row=self._manifest.by_row(variant),
+            pad_id=padding_token(self._tokenizer),
+            padded=padded,
         )
         self._lengths, self._tokenizing = TokenEstimate(self._manifest.max_length), Rate()
 

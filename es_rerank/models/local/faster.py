@@ -1,4 +1,4 @@
-"""Chooses the precision of a reranker whose folder has two: the one that is faster on this machine.
+"""Chooses the precision of a reranker whose folder has several: the one that is faster on this machine.
 
 Embedders are not chosen so. An index records the name of the model that made its vectors, and vectors of two
 precisions differ: which ones an index gets must not depend on the speed of a machine.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import platform
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ...engine.batch_runner import threads_for
 from ...engine.memory import available_bytes
 from ...engine.pool import Pool
 from ...engine.processor import cores, instruction_sets, processor_name
-from ...engine.session import CPU
+from ...engine.session import CPU, CUDA
 from ...engine.turns import BUDGET_S, lengths_for, side_by_side, take_turns
 from ..manifest import Manifest, Precision
 from .open_model import int8_overflows, open_model
@@ -24,15 +26,30 @@ from .speeds import Speeds, speeds_of
 
 _LOG = logging.getLogger(__name__)
 
+_GPUS = frozenset(
+    {
+        CUDA,
+        "TensorrtExecutionProvider",
+        "NvTensorRTRTXExecutionProvider",
+        "MIGraphXExecutionProvider",
+        "ROCMExecutionProvider",
+        "DmlExecutionProvider",
+    }
+)
+"""ONNX Runtime's execution providers on GPUs. They compute in fp16 and fp32; int8 goes back to the CPU."""
+
+_TOGETHER = 50
+"""So many sequences share a run when a model is timed on other hardware than the CPU: a window."""
+
 _COPIES = 2
 """A loaded graph takes about so many times the bytes of its file: ONNX Runtime rearranges the weights."""
 
 Why = Literal["told", "only", "manifest", "provider", "overflow", "measured", "undecided", "unmeasured"]
-"""Why a precision was taken. ``told``: the caller named it. ``only``: the folder has no other.
-``manifest``: it is an embedder, which has the one that its manifest names.
-``provider``: the CPU does not run the model. ``overflow``: this processor computes the int8 graph wrongly.
-``measured``: it is the better one here. The default one was taken when a measurement did not decide
-(``undecided``) or was not possible (``unmeasured``)."""
+"""Why a precision was taken. ``told``: the caller named it. ``only``: the folder has no other. ``manifest``:
+it is an embedder, which has the one that its manifest names. ``provider``: the CPU does not run the model; on
+a GPU it is fp16, or else fp32. ``overflow``: this processor computes the int8 graph wrongly. ``measured``: it
+is the better one here. The default one was taken when a measurement did not decide (``undecided``) or was not
+possible (``unmeasured``)."""
 
 
 class Choice(NamedTuple):
@@ -54,10 +71,11 @@ def chosen(
 ) -> Choice:
     """Return the precision in which a reranker is to be loaded.
 
-    It is ``variant`` if that is given. Where the folder has both precisions and the CPU runs them, it is the
-    faster one, and fp32 when int8 is less than 5 % faster. This is measured in about ``budget_s`` seconds
-    when the folder is loaded first, and remembered. ``threads`` is the number of runs side by side, 0 for one
-    per core. A fault of the measurement is no error: the default precision is taken then.
+    It is ``variant`` if that is given. On a GPU it is fp16, or else fp32. Where the folder has fp32 and int8
+    and the CPU runs them, it is the faster one, and fp32 when int8 is less than 5 % faster. This is measured
+    in about ``budget_s`` seconds when the folder is loaded first, and remembered. ``threads`` is the number
+    of runs side by side, 0 for one per core. A fault of the measurement is no error: the default precision is
+    taken then.
     """
     if (known := known_choice(manifest, variant, provider)) is not None:
         return known
@@ -81,29 +99,59 @@ def known_choice(manifest: Manifest, variant: Precision | None, provider: str) -
     if len(manifest.variants) == 1:
         return Choice(manifest.default_variant, "only")
     if provider != CPU:
-        return Choice(manifest.default_variant, "provider")
+        return Choice(_elsewhere(manifest, provider), "provider")
+    if len(on_cpu := _candidates(manifest, provider)) == 1:
+        return Choice(on_cpu[0], "only")
     return Choice("fp32", "overflow") if int8_overflows(manifest) else None
 
 
+def _elsewhere(manifest: Manifest, provider: str) -> Precision:
+    """Return the precision for another execution provider than the CPU."""
+    suit: tuple[Precision, ...] = ("fp16", "fp32") if provider in _GPUS else ()
+    return next((each for each in suit if each in manifest.variants), manifest.default_variant)
+
+
+def _candidates(manifest: Manifest, provider: str, variant: Precision | None = None) -> list[Precision]:
+    """Return the precisions that are compared. On the CPU fp16 is never faster, so it is one of them only if
+    somebody named it, or if there is no other.
+    """
+    wanted = [
+        each for each in sorted(manifest.variants) if provider != CPU or each in {"fp32", "int8", variant}
+    ]
+    return wanted or sorted(manifest.variants)
+
+
 def measured(
-    folder: Path, manifest: Manifest, *, threads: int = 0, provider: str = CPU, budget_s: float = BUDGET_S
+    folder: Path,
+    manifest: Manifest,
+    *,
+    threads: int = 0,
+    provider: str = CPU,
+    budget_s: float = BUDGET_S,
+    variant: Precision | None = None,
 ) -> Speeds:
     """Return how fast a model is in each of its precisions, measured in about ``budget_s`` seconds.
+
+    On the CPU fp16 is one of them only if it is the ``variant`` that somebody named.
 
     It is remembered when it tells which precision is better. Raises ModelFolderError for a folder that cannot
     be loaded, MemoryError when there is too little memory for all graphs at a time.
     """
-    need = _COPIES * sum(manifest.files[name].bytes for name in _graphs(manifest))
+    candidates = _candidates(manifest, provider, variant)
+    need = _COPIES * sum(manifest.files[name].bytes for name in _graphs(manifest, candidates))
     if need > (free := available_bytes()):
         raise MemoryError(f"the graphs take about {need // 1024**2} MiB, and {free // 1024**2} MiB are free")
     with ExitStack() as stack:
-        pool = stack.enter_context(closing(Pool(threads)))
+        pool = stack.enter_context(closing(Pool(threads_for(provider, threads))))
+        together = 1 if provider == CPU else _TOGETHER
         runs = {
-            precision: side_by_side(open_model(folder, manifest.kind, precision, provider).session, pool)
-            for precision in sorted(manifest.variants)
+            precision: side_by_side(
+                open_model(folder, manifest.kind, precision, provider).session, pool, together
+            )
+            for precision in candidates
         }
         turns = take_turns(runs, lengths_for(manifest.max_length), budget_s=budget_s)
-        speeds = speeds_of(turns, pool.threads)
+        speeds = speeds_of(turns, pool.threads * together)
     if speeds.decided is not None and provider == CPU:
         remember(key_of(manifest, threads or cores()), speeds)
     return speeds
@@ -115,7 +163,7 @@ def key_of(manifest: Manifest, threads: int) -> Key:
 
     return {
         "format": "1",
-        **{f"file {name}": manifest.files[name].sha256 for name in _graphs(manifest)},
+        **{f"file {name}": manifest.files[name].sha256 for name in _graphs(manifest, ("fp32", "int8"))},
         "max_length": str(manifest.max_length),
         "processor": f"{platform.machine()} {processor_name()}",
         "instruction_sets": " ".join(sorted(instruction_sets())),
@@ -142,7 +190,8 @@ def _tried(folder: Path, manifest: Manifest, threads: int, provider: str, budget
     return speeds
 
 
-def _graphs(manifest: Manifest) -> list[str]:
-    """Return the files of the graphs in all precisions, with their weights."""
-    names = [part for name in manifest.variants.values() for part in (name, f"{name}_data")]
+def _graphs(manifest: Manifest, precisions: Iterable[Precision]) -> list[str]:
+    """Return the files of the graphs in some precisions, with their weights."""
+    graphs = [manifest.variants[each] for each in precisions if each in manifest.variants]
+    names = [part for name in graphs for part in (name, f"{name}_data")]
     return sorted(name for name in names if name in manifest.files)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ...engine.batch_runner import BatchRunner, GraphRunner
+from ...engine.batch_runner import BatchRunner, GraphRunner, threads_for
 from ...engine.pool import Before, Pool, Rate, Stage, Work
 from ...engine.session import CPU
 from ...errors import ModelFolderError, ScoreError
@@ -22,7 +22,7 @@ from ...types import Calibration, FloatArray, Passage, Scores
 from ..closeable import Closeable
 from ..manifest import TOKENIZER, Manifest, ModelKind, Precision
 from .open_model import OpenModel, open_model
-from .tokenising import TokenEstimate, characters, pieces
+from .tokenising import TokenEstimate, characters, padding_token, pieces
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -42,15 +42,17 @@ class LocalReranker(Closeable):
     """Scores pairs with the graph of an exported folder; a ``LongTextReranker``. Subclasses say how a pair is
     encoded.
 
-    A score depends on model, query and passage only. Nothing is padded, and pairs of equal length share a run
-    only when that changes no bit, so neither other passages nor other calls change a score. Safe to share
-    between threads.
+    On the CPU a score depends on model, query and passage only. Nothing is padded, and pairs of equal length
+    share a run only when that changes no bit, so neither other passages nor other calls change a score. On
+    other hardware they may change its last bits. Safe to share between threads.
 
-    ``threads`` is the number of runs side by side, 0 for one per core. A ``pool`` that is given is shared
-    with other models and is not closed with this one. ``name`` replaces the manifest's name. ``variant``
-    chooses a precision other than the default one. ``provider`` is the ONNX Runtime execution provider that
-    runs the graph. ``graph`` is the folder's graph when it is open already. ``reads`` runs instead of the
-    whole graph when it is given.
+    ``threads`` is the number of runs side by side, 0 for one per core, and for a few on other hardware. A
+    ``pool`` that is given is shared with other models and is not closed with this one. ``name`` replaces the
+    manifest's name. ``variant`` chooses a precision other than the default one. ``provider`` is the ONNX
+    Runtime execution provider that runs the graph. ``graph`` is the folder's graph when it is open already.
+    ``reads`` runs instead of the whole graph when it is given. ``padded``: whether pairs of similar length
+    share a padded run, None for where another provider than the CPU computes; only a graph with a mask can do
+    it.
 
     Raises SettingsError when the execution provider is not installed, ModelFolderError for a folder that is
     missing, incomplete, altered or of another kind.
@@ -69,6 +71,7 @@ class LocalReranker(Closeable):
         provider: str = CPU,
         graph: OpenModel | None = None,
         reads: GraphRunner | None = None,
+        padded: bool | None = None,
     ) -> None:
         folder = Path(folder)
         self._manifest, path, self._session = graph or open_model(folder, self.kind, variant, provider)
@@ -85,7 +88,8 @@ class LocalReranker(Closeable):
         )
         self._name = name or self._manifest.name
         self._shared = pool is not None
-        self._pool = pool or Pool(threads)
+        self._pool = pool or Pool(threads_for(provider, threads))
+        self._padded = padded
         self._runs = self._runner(reads or self._session, by_row=self._manifest.by_row(variant))
         self._lengths = self._estimate(self._manifest)
         self._tokenizing, self._cutting = Rate(), Rate()
@@ -100,7 +104,14 @@ class LocalReranker(Closeable):
 
     def _runner(self, reads: GraphRunner, *, by_row: bool) -> BatchRunner[float]:
         """Return what runs the graph on many pairs."""
-        return BatchRunner(reads, self._pool, logit, by_row=by_row)
+        return BatchRunner(
+            reads,
+            self._pool,
+            logit,
+            by_row=by_row,
+            pad_id=padding_token(self._tokenizer),
+            padded=self._padded,
+        )
 
     def _estimate(self, manifest: Manifest) -> TokenEstimate:
         """Return the estimate of how many tokens pairs have."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
+from typing import TYPE_CHECKING
 
 from ...engine.pool import Pool, Rate
 from ...text.chunking import OVERLAP_TOKENS
 from ...text.pairs import Encoded
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _PIECE_TEXTS = 32
 """Most texts of a piece: the size of the tokenizer's batches (``text.pairs``)."""
@@ -21,6 +25,16 @@ _ASCII_RATE, _OTHER_RATE = 0.25, 0.7
 
 _SPECIAL = 4
 """Special tokens of a sequence, at most."""
+
+
+_PADDING_TOKENS = ("[PAD]", "<pad>", "<|padding|>", "<|pad|>", "<|endoftext|>")
+"""Padding tokens of BERT, of RoBERTa and T5, of ModernBERT's base vocabulary, and of others."""
+
+
+def padding_token(tokenizer: Tokenizer) -> int:
+    """Return the id of the tokenizer's padding token, 0 when it names none. A mask hides it."""
+    known = (tokenizer.token_to_id(token) for token in _PADDING_TOKENS)
+    return next((token for token in known if token is not None), 0)
 
 
 def pieces(texts: Sequence[str]) -> list[list[str]]:

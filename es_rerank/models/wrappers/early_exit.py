@@ -11,6 +11,7 @@ import numpy as np
 from cachetools import FIFOCache
 
 from ...caches import SharedCache
+from ...engine.batch_runner import threads_for
 from ...engine.pool import Pool
 from ...engine.session import CPU, EXIT_LOGITS, HIDDEN, LastLayers, Session
 from ...errors import ModelFolderError
@@ -139,7 +140,7 @@ def early_exit(
 
     Raises ModelFolderError for a folder that has no exit head, is missing, incomplete or altered.
     """
-    shared = pool or Pool(threads)
+    shared = pool or Pool(threads_for(provider, threads))
     try:
         manifest = read_manifest(folder, kind="cross-encoder")
         if manifest.early_exit is not None:
