@@ -23,15 +23,17 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 Speed = Annotated[
     bool,
-    typer.Option("--speed/--no-speed", help="Measure how fast the models are here. It takes about a second."),
+    typer.Option(
+        "--speed/--no-speed",
+        help="Measure how many pairs and passages the models read in a second, and what a window of 50 costs. "
+        "It takes about a second.",
+    ),
 ]
 
 
 def doctor(elasticsearch_url: ElasticsearchUrl = None, speed: Speed = True, as_json: Json = False) -> None:
     """Check Elasticsearch, Java, Docker, models and machine; exit with 1 when searching with reranking cannot
     work here.
-
-    It also measures how many pairs and passages the models read in a second, and what a window of 50 costs.
     """
     from .. import node
     from ..addresses import resolved
