@@ -25,8 +25,8 @@ Speed = Annotated[
     bool,
     typer.Option(
         "--speed/--no-speed",
-        help="Measure how many pairs and passages the models read in a second, and what a window of 50 costs. "
-        "It takes about a second.",
+        help="Measure how many pairs and passages the models read in a second, and what a window of 50 "
+        "costs. It takes about a second.",
     ),
 ]
 
