@@ -21,7 +21,7 @@ WINDOW = 128
 LETTERS = "ab .,?\n\t{}'é\u0301\u3000誰\U0001f600"
 texts = st.text(LETTERS, max_size=40)
 long_texts = st.text(LETTERS, max_size=300)
-FEW = settings(max_examples=40)
+FEW = settings(max_examples=25)
 contracts = st.sampled_from([QWEN3_LIKE, MXBAI_LIKE])
 
 
