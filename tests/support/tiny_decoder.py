@@ -11,8 +11,16 @@ from tiny_models import GRAPH
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from es_rerank.export.decoder_graph import DecoderShape, decoder_graph
+from es_rerank.export.static_int8 import REDUCED
 from es_rerank.models.contracts import DecoderContract
-from es_rerank.models.manifest import TOKENIZER, Manifest, file_record, write_manifest
+from es_rerank.models.manifest import (
+    TOKENIZER,
+    Manifest,
+    Precision,
+    Quantisation,
+    file_record,
+    write_manifest,
+)
 from es_rerank.types import FloatArray
 
 LAYERS, HEADS, KEY_VALUE_HEADS, HEAD_SIZE, WIDTH, INNER = 2, 4, 2, 6, 16, 24
@@ -24,6 +32,15 @@ _PIECES = (
     r"|\s+(?!\S)|\s+"
 )
 """How Qwen2's tokenizer cuts a text before it joins bytes (tokenizer.json of Qwen2, ``pre_tokenizer``)."""
+
+INT8 = Quantisation(
+    scheme="QInt8 weights, dynamic activations by token",
+    operators=("MatMul", "Gather"),
+    per_channel=True,
+    reduce_range=True,
+    made_for="any x86-64 or ARM, with or without VNNI",
+    kept_fp32=("head",),
+)
 
 QWEN3_LIKE = DecoderContract(
     prompt=(
@@ -56,9 +73,17 @@ MXBAI_LIKE = DecoderContract(
 
 
 def tiny_decoder(
-    folder: Path, seed: int = 0, *, max_length: int = 256, contract: DecoderContract = QWEN3_LIKE
+    folder: Path,
+    seed: int = 0,
+    *,
+    max_length: int = 256,
+    contract: DecoderContract = QWEN3_LIKE,
+    precision: Precision = "fp32",
 ) -> Path:
-    """Write a decoder of two layers whose logits depend on every token and its place; return ``folder``."""
+    """Write a decoder of two layers whose logits depend on every token and its place; return ``folder``.
+
+    It has one graph, in ``precision``. Weights of int8 have 7 bits, which every processor adds exactly.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = tiny_qwen_tokenizer()
     tokenizer.save(str(folder / TOKENIZER))
@@ -75,7 +100,8 @@ def tiny_decoder(
         sines=np.sin(angles).astype(np.float32),
     )
     answers = tokenizer.token_to_id(contract.false_token), tokenizer.token_to_id(contract.true_token)
-    onnx.save(decoder_graph(shape, weights.get, answers), folder / GRAPH)
+    largest = REDUCED if precision == "int8" else None
+    onnx.save(decoder_graph(shape, weights.get, answers, largest=largest), folder / GRAPH)
     manifest = Manifest(
         name="tiny-decoder",
         kind="decoder",
@@ -87,8 +113,9 @@ def tiny_decoder(
         max_length=max_length,
         decoder=contract,
         files={name: file_record(folder / name) for name in (GRAPH, TOKENIZER)},
-        variants={"fp32": GRAPH},
-        default_variant="fp32",
+        variants={precision: GRAPH},
+        default_variant=precision,
+        quantisation=INT8 if precision == "int8" else None,
     )
     write_manifest(folder, manifest)
     return folder
