@@ -49,7 +49,13 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 class TestDecoder(RerankerContract):
     """With a tolerance of zero: no passage beside another changes a bit of its score."""
 
-    @pytest.fixture(scope="class", params=list(CONTRACTS.values()), ids=list(CONTRACTS))
+    @pytest.fixture(
+        scope="class",
+        params=[
+            pytest.param(QWEN3_LIKE, id="Qwen3"),
+            pytest.param(MXBAI_LIKE, id="mxbai", marks=pytest.mark.long),
+        ],
+    )
     @classmethod
     def reranker(
         cls, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
