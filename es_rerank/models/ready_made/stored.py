@@ -155,7 +155,7 @@ def _imported(shown: str, key: str, write: Callable[[Path], object]) -> Path:
                 made = Path(scratch) / "made"
                 made.mkdir()
                 write(made)
-                put_in_place(made, target)
+                put_in_place(made, target, replace=True)
         except OSError as error:
             raise _unwritable(target, error) from error
     return target
