@@ -148,11 +148,13 @@ class Sense(ManifestPart):
 class Imported(ManifestPart):
     """What was imported: for each precision the graph's name in the source, and int8 beside fp32.
 
+    ``weights`` names the files with weights beside each graph, as the graphs name them.
     ``int8_beside_fp32`` compares the two graphs on the pairs of an export's ``Parity``; absent where the
     source holds one graph only. Its reference is the fp32 graph and not torch.
     """
 
     graphs: dict[Precision, str]
+    weights: dict[Precision, tuple[str, ...]] | None = None
     int8_beside_fp32: Int8Parity | None = None
 
 
@@ -236,9 +238,29 @@ class Manifest(ManifestPart):
         weights.
         """
         own = next(precision for precision, name in self.variants.items() if name == graph)
-        names = {name for precision, name in self.variants.items() if precision != own}
-        parts = {name for part in self._parts() for precision, name in part.items() if precision != own}
-        return names | parts | {f"{name}_data" for name in names}
+        read = {
+            precision: self._graphs_of(precision) | self.weights(precision) for precision in self.variants
+        }
+        return set().union(*read.values()) - read[own]
+
+    def weights(self, precision: Precision) -> set[str]:
+        """Return the files with weights that the graphs of a precision read. One about which nothing is
+        stated belongs to every precision.
+        """
+        of_none = set(self.files) - {TOKENIZER}
+        for each in self.variants:
+            of_none -= self._graphs_of(each) | self._stated_weights(each)
+        return (self._stated_weights(precision) & set(self.files)) | of_none
+
+    def _stated_weights(self, precision: Precision) -> set[str]:
+        """Return what an import states, or else the names that an export gives."""
+        if self.imported is not None and self.imported.weights is not None:
+            return set(self.imported.weights.get(precision, ()))
+        return {f"{name}_data" for name in self._graphs_of(precision)}
+
+    def _graphs_of(self, precision: Precision) -> set[str]:
+        """Return the graph of a precision, and those of its early exit."""
+        return {self.variants[precision], *(part[precision] for part in self._parts())}
 
     def coefficients(self) -> Calibration | None:
         """Return the calibration as the NamedTuple that scoring uses; None when the model has none."""

@@ -12,7 +12,7 @@ from ..engine.session import CPU
 from ..errors import ModelFolderError, SettingsError
 from ..models.embedder_spec import parse_embedder
 from ..models.load import may_be_on_hub, model_folder
-from ..models.local.faster import Choice, Why, known_choice, measured
+from ..models.local.faster import Choice, Why, earlier, known_choice, measured
 from ..models.local.speeds import Speeds
 from ..models.manifest import MANIFEST, Manifest, Precision, read_manifest
 from ..models.ready_made.maven import in_a_jar
@@ -32,8 +32,11 @@ WORDS: dict[Why, str] = {
     "manifest": "as the manifest says",
     "provider": "as the manifest says, because no CPU runs it",
     "overflow": "int8 would overflow on this processor",
+    "disagrees": "int8 orders passages unlike fp32",
     "measured": "the faster one here, or as fast and exact",
-    "undecided": "as the manifest says; the machine was too restless to tell which is faster",
+    "remembered": "as an earlier measurement found",
+    "undecided": "as the manifest says; the machine was too restless to tell which is faster, and the next "
+    "load measures again",
     "unmeasured": "as the manifest says",
 }
 """Why a precision is in force, in words."""
@@ -126,11 +129,17 @@ def _speed(
             folder, manifest, threads=threads, provider=provider, budget_s=budget_s, variant=variant
         )
     except Exception as error:  # noqa: BLE001 ONNX Runtime's exceptions share no base but Exception
-        precision, why = known[:2] if known else (manifest.default_variant, "unmeasured")
-        return ModelSpeed(role, manifest.name, precision, why, used, fault=str(error))
-    if known is not None:
-        precision, why = known[:2]
-    else:
-        precision = speeds.decided or manifest.default_variant
-        why = "measured" if speeds.decided else "undecided"
-    return ModelSpeed(role, manifest.name, precision, why, used, speeds)
+        choice = known or _of_load(manifest, threads, "unmeasured")
+        return ModelSpeed(role, manifest.name, choice.precision, choice.why, used, fault=str(error))
+    if known is None and speeds.decided is not None:
+        known = Choice(speeds.decided, "measured")
+    choice = known or _of_load(manifest, threads, "undecided")
+    return ModelSpeed(role, manifest.name, choice.precision, choice.why, used, speeds)
+
+
+def _of_load(manifest: Manifest, threads: int, otherwise: Why) -> Choice:
+    """Return what a load takes where the measurement here does not decide."""
+    found = earlier(manifest, threads)
+    if found is None or found.decided is None:
+        return Choice(manifest.default_variant, otherwise)
+    return Choice(found.decided, "remembered")

@@ -12,11 +12,15 @@ from tiny_models import GRAPH, reseal, tiny_bi_encoder, tiny_cross_encoder
 from typer.testing import CliRunner
 
 from es_rerank.cli.app import app
+from es_rerank.engine.processor import cores
 from es_rerank.models.load import load_reranker
+from es_rerank.models.local import faster
+from es_rerank.models.local.remembered import remember
 from es_rerank.models.local.speeds import Speeds
 from es_rerank.models.manifest import file_record, read_manifest
 from es_rerank.models.wrappers.cached import ScoreCache
-from es_rerank.node import checks, docker
+from es_rerank.models.wrappers.wrapped import precision_of
+from es_rerank.node import checks, docker, speed
 from es_rerank.node.checks import cpu_row, speed_row
 from es_rerank.node.speed import WINDOW, ModelSpeed, model_speeds
 from es_rerank.sidecar.routes.status import _of_manifest
@@ -150,3 +154,29 @@ def test_the_status_page_names_the_precision_in_force(folders: tuple[str, str]) 
         for name in (folders[0], f"cascade:0.3+{folders[0]}+{folders[0]}"):
             with load_reranker(name, variant=variant, cache=cache) as reranker:
                 assert _of_manifest(reranker)["precision"] == variant
+
+
+@pytest.mark.parametrize("fault", [False, True], ids=["undecided", "fault"])
+def test_where_its_measurement_does_not_decide_it_says_what_a_load_takes(
+    folders: tuple[str, str], monkeypatch: pytest.MonkeyPatch, fault: bool
+) -> None:
+    restless = Speeds(seconds={64: {"fp32": 0.1, "int8": 0.1}}, gain=(0.7, 1.0, 1.9))
+
+    def find(*_: object, **__: object) -> Speeds:
+        if fault:
+            raise MemoryError("little memory")
+        return restless
+
+    for module in (speed, faster):
+        monkeypatch.setattr(module, "measured", find)
+
+    def said_and_loaded() -> tuple[str | None, str | None]:
+        (said,) = model_speeds(folders[0], "/nowhere")
+        with load_reranker(folders[0]) as reranker:
+            assert precision_of(reranker) == said.precision
+        return said.precision, said.why
+
+    assert said_and_loaded() == ("int8", "unmeasured" if fault else "undecided")
+    quiet = Speeds(seconds={64: {"fp32": 0.1, "int8": 0.1}}, gain=(1.0, 1.0, 1.01))
+    remember(faster.key_of(read_manifest(Path(folders[0])), cores()), quiet)
+    assert said_and_loaded() == ("fp32", "remembered")

@@ -20,6 +20,7 @@ from ...engine.processor import cores, instruction_sets, processor_name
 from ...engine.session import CPU, CUDA
 from ...engine.turns import BUDGET_S, lengths_for, side_by_side, take_turns
 from ..manifest import Manifest, Precision
+from ..parity_pairs import LEAST_AGREEMENT
 from .open_model import int8_overflows, open_model
 from .remembered import Key, recall, remember
 from .speeds import Speeds, speeds_of
@@ -44,12 +45,24 @@ _TOGETHER = 50
 _COPIES = 2
 """A loaded graph takes about so many times the bytes of its file: ONNX Runtime rearranges the weights."""
 
-Why = Literal["told", "only", "manifest", "provider", "overflow", "measured", "undecided", "unmeasured"]
+Why = Literal[
+    "told",
+    "only",
+    "manifest",
+    "provider",
+    "overflow",
+    "disagrees",
+    "measured",
+    "remembered",
+    "undecided",
+    "unmeasured",
+]
 """Why a precision was taken. ``told``: the caller named it. ``only``: the folder has no other. ``manifest``:
 it is an embedder, which has the one that its manifest names. ``provider``: the CPU does not run the model; on
-a GPU it is fp16, or else fp32. ``overflow``: this processor computes the int8 graph wrongly. ``measured``: it
-is the better one here. The default one was taken when a measurement did not decide (``undecided``) or was not
-possible (``unmeasured``)."""
+a GPU it is fp16, or else fp32. ``overflow``: this processor computes the int8 graph wrongly. ``disagrees``:
+the imported int8 graph orders passages unlike fp32. ``measured``: it is the better one here. ``remembered``:
+an earlier measurement says so, and a new one does not decide. The default one is taken when no measurement
+decides (``undecided``) or is possible (``unmeasured``)."""
 
 
 class Choice(NamedTuple):
@@ -80,9 +93,8 @@ def chosen(
     if (known := known_choice(manifest, variant, provider)) is not None:
         return known
     default = manifest.default_variant
-    key = key_of(manifest, threads or cores())
-    speeds = recall(key)
-    if speeds is None or speeds.decided is None:
+    speeds = earlier(manifest, threads)
+    if speeds is None:
         speeds = _tried(folder, manifest, threads, provider, budget_s)
         if speeds is None:
             return Choice(default, "unmeasured")
@@ -90,6 +102,12 @@ def chosen(
         _LOG.info("model %s: a measurement did not tell which precision is faster", manifest.name)
         return Choice(default, "undecided", speeds)
     return Choice(better, "measured", speeds)
+
+
+def earlier(manifest: Manifest, threads: int = 0) -> Speeds | None:
+    """Return the earlier measurement by which a load chooses; None when a load has to measure."""
+    speeds = recall(key_of(manifest, threads or cores()))
+    return None if speeds is None or speeds.decided is None else speeds
 
 
 def known_choice(manifest: Manifest, variant: Precision | None, provider: str) -> Choice | None:
@@ -102,7 +120,11 @@ def known_choice(manifest: Manifest, variant: Precision | None, provider: str) -
         return Choice(_elsewhere(manifest, provider), "provider")
     if len(on_cpu := _candidates(manifest, provider)) == 1:
         return Choice(on_cpu[0], "only")
-    return Choice("fp32", "overflow") if int8_overflows(manifest) else None
+    if int8_overflows(manifest):
+        return Choice("fp32", "overflow")
+    beside = manifest.imported.int8_beside_fp32 if manifest.imported is not None else None
+    unlike = beside is not None and not beside.agreement >= LEAST_AGREEMENT
+    return Choice("fp32", "disagrees") if unlike else None
 
 
 def _elsewhere(manifest: Manifest, provider: str) -> Precision:
@@ -192,6 +214,5 @@ def _tried(folder: Path, manifest: Manifest, threads: int, provider: str, budget
 
 def _graphs(manifest: Manifest, precisions: Iterable[Precision]) -> list[str]:
     """Return the files of the graphs in some precisions, with their weights."""
-    graphs = [manifest.variants[each] for each in precisions if each in manifest.variants]
-    names = [part for name in graphs for part in (name, f"{name}_data")]
-    return sorted(name for name in names if name in manifest.files)
+    present = [each for each in precisions if each in manifest.variants]
+    return sorted(set().union(*({manifest.variants[each]} | manifest.weights(each) for each in present)))

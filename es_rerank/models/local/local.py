@@ -83,9 +83,8 @@ class LocalReranker(Closeable):
         self._tokenizer = open_tokenizer(folder / TOKENIZER)
         self._pairs = self._reading(self._manifest, self._tokenizer)
         read = self._manifest.model_dump_json(include=self._stated())
-        self._identity = (
-            f"{self._manifest.files[path.name].sha256} {self._manifest.files[TOKENIZER].sha256} {read}"
-        )
+        files = (path.name, *sorted(self._manifest.weights(self._precision)), TOKENIZER)
+        self._identity = " ".join((*(self._manifest.files[name].sha256 for name in files), read))
         self._name = name or self._manifest.name
         self._shared = pool is not None
         self._pool = pool or Pool(threads_for(provider, threads))

@@ -130,7 +130,7 @@ class _Import:
             update={
                 "sense": sense,
                 "default_variant": self._default(beside),
-                "imported": Imported(graphs=self._graphs, int8_beside_fp32=beside),
+                "imported": Imported(graphs=self._graphs, weights=self._weights(), int8_beside_fp32=beside),
             }
         )
         write_manifest(made, manifest)
@@ -281,6 +281,11 @@ class _Import:
         agrees = beside is None or beside.agreement >= LEAST_AGREEMENT
         return "int8" if exact and agrees else "fp32"
 
+    def _weights(self) -> dict[Precision, tuple[str, ...]] | None:
+        """Return the files with weights beside each graph, None when all weights lie in the graphs."""
+        found = {each: read_graph(self._made / _GRAPHS[each]).external for each in self._graphs}
+        return found if any(found.values()) else None
+
     def _manifest(self, contract: SourceModel, folder: Path, passes: tuple[GraphPass, ...]) -> Manifest:
         origin, options = self._origin, self._options
         name = options.source or origin.name
@@ -301,7 +306,7 @@ class _Import:
             default_variant=next(iter(self._graphs)),
             passes=passes,
             quantisation=quantisation_of(self._facts["int8"]) if "int8" in self._facts else None,
-            imported=Imported(graphs=self._graphs),
+            imported=Imported(graphs=self._graphs, weights=self._weights()),
             files={
                 path.name: file_record(path) for path in sorted(self._made.iterdir()) if path.name != MANIFEST
             },
