@@ -181,6 +181,14 @@ def export(
             "such a graph.",
         ),
     ] = False,
+    fp16: Annotated[
+        bool,
+        typer.Option(
+            "--fp16",
+            help="Add a graph of a cross-encoder for GPUs: fp16, and with the mask that padded batches need. "
+            "It is taken where ES_RERANK_EXECUTION_PROVIDER is a GPU's.",
+        ),
+    ] = False,
     tolerance: Annotated[
         float, typer.Option(min=0.0, help="Largest difference of the fp32 graph from torch that is accepted.")
     ] = DEFAULT_TOLERANCE,
@@ -213,6 +221,7 @@ def export(
         int8_texts=int8_texts,
         calibration=calibration,
         plain=plain,
+        fp16=fp16,
         force=force,
     )
     with redirect_stdout(sys.stderr):  # torch and optimum print to stdout
@@ -235,4 +244,9 @@ def _show(out: Path, manifest: Manifest) -> None:
         )
     if manifest.parity is not None and manifest.parity.int8 is not None:
         lines.append(f"int8 leaves {manifest.parity.int8.agreement:.1%} of passage pairs in torch's order")
+    if manifest.parity is not None and (fp16 := manifest.parity.fp16) is not None:
+        lines.append(
+            f"fp16, padded, differs from torch by at most {fp16.max_difference:.1e} and leaves "
+            f"{fp16.agreement:.1%} of passage pairs in torch's order"
+        )
     stdout.print("\n".join(lines), highlight=False, soft_wrap=True)

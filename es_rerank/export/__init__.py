@@ -40,7 +40,8 @@ class ExportOptions(SourceOptions):
 
     ``plain`` leaves out the graph passes, which suit this engine only. A plain graph reads padded batches
     with a mask, as other runtimes send them, and its int8 variant computes its activation scales in every
-    run. ``force`` replaces a folder that exists.
+    run. ``fp16`` adds a graph for GPUs, which reads padded batches with a mask too. ``force`` replaces a
+    folder that exists.
     """
 
     name: str | None = None
@@ -56,6 +57,7 @@ class ExportOptions(SourceOptions):
     int8_texts: Path | None = None
     calibration: str | None = None
     plain: bool = False
+    fp16: bool = False
     force: bool = False
     vocabulary: tuple[Path, ...] = ()
     pieces_seen: int = 1

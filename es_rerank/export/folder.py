@@ -9,7 +9,9 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from ..models.manifest import (
     MANIFEST,
     TOKENIZER,
     EarlyExit,
+    Fp16Parity,
     GraphPass,
     Manifest,
     Parity,
@@ -44,7 +47,8 @@ from .early_exit import split
 from .exit_head import add_exit_head, shortened
 from .fetching import Fetched, Say, fetch_model
 from .graph import export_graph, quantisation, quantise
-from .parity import int8_figures, largest_difference
+from .half import NO_FP16, check_padding, write_half
+from .parity import fp16_figures, int8_figures, largest_difference
 from .passes import run_passes
 from .reference import save_tokenizer, torch_logits, torch_vectors
 from .static_int8 import FULL, REDUCED, Feeds
@@ -52,9 +56,12 @@ from .texts import Asked, read_texts
 
 _FP32 = "model.onnx"
 _INT8 = "model_int8.onnx"
-_GRAPHS: dict[Precision, str] = {"fp32": _FP32, "int8": _INT8}
+_FP16 = "model_fp16.onnx"
+_GRAPHS: dict[Precision, str] = {"fp32": _FP32, "int8": _INT8, "fp16": _FP16}
 _FIRSTS: dict[Precision, str] = {"fp32": "model_first.onnx", "int8": "model_int8_first.onnx"}
 _RESTS: dict[Precision, str] = {"fp32": "model_rest.onnx", "int8": "model_int8_rest.onnx"}
+_SAMPLES = 8
+"""Pairs on which the numbers of a graph are measured before it becomes fp16."""
 _LIBRARIES = (
     "onnx",
     "onnxruntime",
@@ -79,6 +86,8 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
             if options.exit_layer is None
             else _exit_source(fetched.folder, options, Path(unpacked) / "shortened")
         )
+        if source.kind != "cross-encoder" and options.fp16:
+            raise SettingsError(NO_FP16[source.kind])
         if source.kind == "decoder" and options.plain:
             raise SettingsError("the graph of a decoder has no mask to keep; leave out --plain")
         if source.kind in {"monot5", "decoder"} and options.int8_texts is not None:
@@ -109,6 +118,7 @@ class _Export:
         self._options, self._name, self._say = options, name, say
         self._passes: tuple[GraphPass, ...] = ()
         self._known: dict[Precision, FloatArray] = {}
+        self._kept_fp32 = 0
         self._texts = (
             [Asked(query, PARITY_PASSAGES) for query in PARITY_QUERIES]
             if options.int8_texts is None
@@ -131,6 +141,10 @@ class _Export:
         say(f"exporting the graph of {self._name}")
         save_tokenizer(self._source.folder, made / TOKENIZER)
         export_graph(self._source, made / _FP32, answers=self._answers())
+        if self._options.fp16:
+            say("converting to fp16")
+            samples = islice(self._feeds(made / _FP32), 0, None, len(PARITY_PAIRS) // _SAMPLES)
+            self._kept_fp32 = write_half(made / _FP32, made / _FP16, samples).too_large
         if not self._options.plain and self._source.kind != "decoder":
             self._passes = run_passes(made / _FP32, self._source.kind, self._source.max_length)
         layer = self._options.exit_layer
@@ -197,7 +211,13 @@ class _Export:
             tolerance=self._options.tolerance,
             fp32_max_difference=difference,
             int8=int8,
+            fp16=self._fp16_parity(expected) if self._options.fp16 else None,
         )
+
+    def _fp16_parity(self, expected: FloatArray) -> Fp16Parity:
+        """Compare the logits of padded runs with torch's."""
+        check_padding(self._name, self._made / _FP16, self._made / TOKENIZER)
+        return fp16_figures(self._name, expected, self._logits("fp16"), self._kept_fp32)
 
     def _vector_parity(self) -> Parity:
         """Compare unit vectors with torch; for int8 compare also the order of the cosines of queries and
@@ -244,7 +264,9 @@ class _Export:
 
     def _logits(self, precision: Precision) -> FloatArray:
         if precision not in self._known:
-            with LOCAL[self._source.kind](self._made, variant=precision) as model:
+            local = LOCAL[self._source.kind]
+            load = partial(local, padded=True) if precision == "fp16" else local
+            with load(self._made, variant=precision) as model:
                 self._known[precision] = np.concatenate(
                     [model.score(query, PARITY_PASSAGES).values for query in PARITY_QUERIES]
                 )
@@ -271,11 +293,12 @@ class _Export:
         )
 
     def _made_precisions(self) -> list[Precision]:
-        return ["fp32", "int8"] if self._options.int8 else ["fp32"]
+        made: dict[Precision, bool] = {"fp16": self._options.fp16, "fp32": True, "int8": self._options.int8}
+        return [precision for precision, is_made in made.items() if is_made]
 
     def _precisions(self) -> list[Precision]:
-        kept: dict[Precision, bool] = {"fp32": self._options.fp32, "int8": self._options.int8}
-        return [precision for precision, keep in kept.items() if keep]
+        dropped = set() if self._options.fp32 else {"fp32"}
+        return [precision for precision in self._made_precisions() if precision not in dropped]
 
     def _manifest(self, parity: Parity | None, precisions: list[Precision]) -> Manifest:
         source, fetched, options = self._source, self._fetched, self._options
@@ -329,6 +352,8 @@ def _refuse(model: str, options: ExportOptions) -> None:
         read_texts(options.int8_texts)  # fails before anything is fetched
     if options.calibration is not None:
         calibration_of(options.calibration)
+    if options.exit_layer is not None and options.fp16:
+        raise SettingsError("an early exit runs in fp32 and int8; leave out one of --exit-layer and --fp16")
     if options.exit_layer is not None and options.plain:
         raise SettingsError(
             "--exit-layer needs the graph passes that --plain leaves out; leave out one of --exit-layer and "

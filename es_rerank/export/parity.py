@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import ParityError
-from ..models.manifest import Int8Parity
+from ..models.manifest import Fp16Parity, Int8Parity
 from ..models.parity_pairs import LEAST_AGREEMENT, pairwise_agreement
 from ..types import FloatArray
 
 LEAST_MEAN_COSINE = 0.98
 """Smallest mean cosine between a bi-encoder's int8 vectors and torch's vectors."""
+
+FP16_TOLERANCE = 0.05
+"""Largest allowed difference between torch's logits in fp32 and those of the fp16 graph. fp16 has 11 bits: a
+logit of 10 is rounded by up to 0.004, and every layer rounds."""
 
 
 def largest_difference(name: str, torch: FloatArray, fp32: FloatArray, tolerance: float) -> float:
@@ -61,4 +65,30 @@ def int8_figures(
         agreement=round(agreement, 4),
         mean_cosine=None if cosines is None else round(float(cosines.mean()), 5),
         min_cosine=None if cosines is None else round(float(cosines.min()), 5),
+    )
+
+
+def fp16_figures(name: str, torch: FloatArray, fp16: FloatArray, kept_fp32: int) -> Fp16Parity:
+    """Return how far the logits of the fp16 graph, (n_pairs,), are from torch's logits in fp32.
+
+    Raises ParityError above FP16_TOLERANCE, below LEAST_AGREEMENT, and for a logit that is not finite.
+    """
+    difference = np.abs(torch - fp16)
+    agreement = pairwise_agreement(torch, fp16)
+    if not float(difference.max()) <= FP16_TOLERANCE:  # also true when it is not a number
+        raise ParityError(
+            f"the fp16 graph of {name} differs from torch by {difference.max():.2e}, more than the tolerance "
+            f"of {FP16_TOLERANCE}; export it without --fp16. Nothing was kept"
+        )
+    if not agreement >= LEAST_AGREEMENT:
+        raise ParityError(
+            f"fp16 leaves {agreement:.1%} of the passage pairs of {name} in torch's order, less than "
+            f"{LEAST_AGREEMENT:.0%}; export it without --fp16. Nothing was kept"
+        )
+    return Fp16Parity(
+        tolerance=FP16_TOLERANCE,
+        max_difference=round(float(difference.max()), 5),
+        mean_difference=round(float(difference.mean()), 5),
+        agreement=round(agreement, 4),
+        kept_fp32=kept_fp32,
     )
