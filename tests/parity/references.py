@@ -24,8 +24,8 @@ from es_rerank.types import FloatArray
 
 FALSE, TRUE = "▁false", "▁true"
 
-DECODER_WINDOW = 1024
-"""Tokens that a tiny decoder reads: its vocabulary spells most words letter by letter."""
+DECODER_WINDOW = 384
+"""Tokens that a tiny decoder reads: enough for its prompt, a query that is not cut, and some of a passage."""
 _JUDGE = (
     "Judge whether the Document meets the requirements based on the Query and the Instruct provided. Note "
     'that the answer can only be "yes" or "no".'

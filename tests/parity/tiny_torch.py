@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,7 @@ from transformers import (
     XLMRobertaTokenizerFast,
 )
 
+from es_rerank.models.catalog import FAMILIES
 from es_rerank.models.parity_pairs import PARITY_PASSAGES, PARITY_QUERIES
 
 WINDOW = 128
@@ -338,7 +340,10 @@ def _t5_sizes(vocabulary: int) -> dict[str, Any]:
 
 
 def _qwen_tokenizer() -> Qwen2TokenizerFast:
-    return Qwen2TokenizerFast(tokenizer_object=tiny_qwen_tokenizer(), model_max_length=4096)
+    """The words of the prompts are tokens, as in a real vocabulary, so that prompts are short."""
+    prompts = [" ".join(family.asks.prompt) for family in FAMILIES if family.asks is not None]
+    words = sorted(set(re.findall(r" [a-z]+", " ".join([*prompts, *PARITY_QUERIES, *PARITY_PASSAGES[:6]]))))
+    return Qwen2TokenizerFast(tokenizer_object=tiny_qwen_tokenizer(words), model_max_length=4096)
 
 
 def _decoder_sizes(vocabulary: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -121,21 +122,20 @@ def tiny_decoder(
     return folder
 
 
-def tiny_qwen_tokenizer() -> Tokenizer:
+def tiny_qwen_tokenizer(further: Iterable[str] = ()) -> Tokenizer:
     """Return a byte-level BPE tokenizer of Qwen's kind, which joins a space with the word behind it, and
-    punctuation with a line's end.
+    punctuation with a line's end. It spells other words than a few and the ``further`` ones.
     """
     byte = _bytes()
     vocabulary = {character: number for number, character in enumerate(byte.values())}
-    merges: list[tuple[str, str]] = []
-    for word in (*_WORDS, *_JOINED):
+    merges: dict[tuple[str, str], None] = {}
+    for word in (*_WORDS, *_JOINED, *further):
         for end in range(1, len(word)):
             left = "".join(byte[ord(character)] for character in word[:end])
             pair = (left, byte[ord(word[end])])
-            if pair not in merges:
-                merges.append(pair)
-                vocabulary.setdefault("".join(pair), len(vocabulary))
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+            merges.setdefault(pair)
+            vocabulary.setdefault("".join(pair), len(vocabulary))
+    tokenizer = Tokenizer(models.BPE(vocabulary, list(merges)))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
