@@ -1655,6 +1655,10 @@ says so in the log on a machine where it does not fit.
 in runs of up to 16,384 tokens. The last bits of a score may then depend on the other pairs of a run.
     tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/unit/test_batch_runner.py::test_another_processor_than_the_cpu_gets_larger_runs
+    tests/unit/test_padded_runs.py::test_padded_runs_give_the_scores_of_separate_ones
+`--fp16` adds a graph [for GPUs](docs/models.md#on-a-gpu), which reads padded runs.
+    tests/parity/test_fp16_parity.py::test_padded_runs_in_fp16_give_torchs_scores
+    tests/unit/test_fp16.py::test_a_gpu_gets_fp16_or_else_fp32_and_other_hardware_the_default
 The folder's manifest states kind, maximum length, truncation, tokens, checksums and the measured agreement
     tests/parity/test_export_parity.py::test_the_command_prints_the_manifest_and_nothing_else
     tests/unit/test_manifest.py::test_a_file_with_one_byte_changed_is_refused_at_load
