@@ -9,9 +9,7 @@ from typing import Protocol
 
 from ...errors import ModelFolderError
 from .card import CARD, LICENCES
-
-_TIMEOUT_S = 30
-"""Seconds for the Hub's answer with the list of files."""
+from .hub import ask, faults, hub_fault, short_retries
 
 _REPOSITORY = re.compile(r"\w[\w.-]*/[\w.-]+")
 
@@ -114,19 +112,17 @@ class HubOrigin:
     """A repository of the Hugging Face Hub, at one commit. Raises ModelFolderError when it is not reached."""
 
     def __init__(self, repository: str, revision: str | None = None) -> None:
-        from huggingface_hub import HfApi  # noqa: PLC0415 only those who name a Hub id need it
-
         self.name = repository
         try:
-            info = HfApi().model_info(repository, revision=revision, timeout=_TIMEOUT_S)
-        except (OSError, ValueError) as error:
+            info = ask(repository, revision)
+        except faults() as error:
             raise hub_fault(repository, error) from error
         self.revision = info.sha
         self.files = sorted(each.rfilename for each in info.siblings or ())
 
     def fetch(self, names: Iterable[str]) -> Path:
         """Fetch files into the Hub's own cache, unless they are there; return the folder of the commit."""
-        from huggingface_hub import hf_hub_download  # noqa: PLC0415
+        from huggingface_hub import hf_hub_download  # noqa: PLC0415 only those who name a Hub id need it
 
         folder: Path | None = None
         for name in names:
@@ -136,41 +132,11 @@ class HubOrigin:
                     f"run: es-rerank export {self.name} OUT"
                 )
             try:
-                path = Path(hf_hub_download(self.name, name, revision=self.revision))
-            except (OSError, ValueError) as error:
+                with short_retries():
+                    path = Path(hf_hub_download(self.name, name, revision=self.revision))
+            except faults() as error:
                 raise hub_fault(self.name, error) from error
             folder = path.parents[len(PurePosixPath(name).parts) - 1]
         if folder is None:
             raise ModelFolderError(f"{self.name} holds no files; check the name")
         return folder
-
-
-def hub_fault(repository: str, error: BaseException) -> ModelFolderError:
-    """Return the error of a repository that the Hub does not give, with what helps."""
-    from huggingface_hub import errors  # noqa: PLC0415
-
-    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
-        error = error.__cause__
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(error, errors.GatedRepoError):
-        what = "is gated on the Hugging Face Hub; accept its terms there and set HF_TOKEN"
-    elif isinstance(error, errors.RevisionNotFoundError):
-        what = "has no such revision on the Hugging Face Hub; check --revision"
-    elif isinstance(error, errors.RepositoryNotFoundError) or status in {401, 403}:
-        what = (
-            "is neither a folder here nor a repository of the Hugging Face Hub that may be read; check the "
-            "name, and set HF_TOKEN if it is private"
-        )
-    elif status == 429:
-        what = "could not be fetched: the Hugging Face Hub has had too many requests; wait, or set HF_TOKEN"
-    else:
-        what = (
-            f"could not be fetched from the Hugging Face Hub ({_short(error)}); check the network and try "
-            "again, or copy its files here and give the folder"
-        )
-    return ModelFolderError(f"{repository} {what}")
-
-
-def _short(error: BaseException) -> str:
-    """Return the first line of an error; that of an HTTP client may be a page."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

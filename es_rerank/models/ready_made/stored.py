@@ -20,15 +20,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import ModelFolderError
-from ...settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
 from ..manifest import MANIFEST, file_record, parse_manifest, read_manifest
 from ..placing import put_in_place
 from . import ImportOptions
 from .graph_file import read_graph
 from .graphs import choose, graphs_among, machine
+from .hub import faults, hub_fault, refused, short_retries
 from .importing import import_from, write_import
 from .maven import identity
-from .origin import FolderOrigin, HubOrigin, Origin, hub_fault, statements
+from .origin import FolderOrigin, HubOrigin, Origin, statements
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,36 +63,52 @@ def of_folder(folder: Path) -> Path:
 def of_repository(repository: str) -> Path:
     """Return the model folder of a repository of the Hub: an exported one, or its imported ready-made graphs.
 
-    An exported repository is fetched by its manifest. Where the Hub is not reached, the import of the last
-    commit that was seen is taken. Raises ModelFolderError when the repository holds neither, or cannot be
-    fetched and was not imported before.
+    An exported repository is fetched by its manifest. The Hub is asked once. Where it is not reached, what
+    was fetched before is taken: the exported folder, or the import of the last commit that was seen. Raises
+    ModelFolderError when the repository holds neither, or cannot be fetched and was not fetched before.
     """
-    from huggingface_hub import hf_hub_download, snapshot_download  # noqa: PLC0415 only those who name a Hub id need it
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError  # noqa: PLC0415
-
-    try:
-        folder = Path(hf_hub_download(repository, MANIFEST)).parent  # nosec B615 # the caller names the repository; its manifest has checksums
-        return Path(
-            snapshot_download(
-                repository, revision=folder.name, allow_patterns=[MANIFEST, *parse_manifest(folder).files]
-            )
-        )
-    except (EntryNotFoundError, OSError, ValueError) as error:
-        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
-            return _ready_made(repository)
-        if (known := _last_seen(repository, error)) is not None:
-            return known
-        raise _unreachable(repository, error) from error
-
-
-def _ready_made(repository: str) -> Path:
-    """Return the import of a repository that has no manifest."""
     try:
         origin = HubOrigin(repository)
     except ModelFolderError as error:
-        if error.__cause__ is not None and (known := _last_seen(repository, error.__cause__)) is not None:
+        fault = error.__cause__ or error
+        if (known := _fetched_before(repository) or _last_seen(repository, fault)) is not None:
             return known
         raise
+    if MANIFEST in origin.files:
+        try:
+            with short_retries():
+                return _exported(repository, fetch=True)
+        except faults() as error:
+            raise hub_fault(repository, error) from error
+    return _ready_made(origin)
+
+
+def _exported(repository: str, *, fetch: bool) -> Path:
+    """Return the folder of an exported repository in the Hub's own cache. Raises one of ``hub.faults``."""
+    from huggingface_hub import hf_hub_download, snapshot_download  # noqa: PLC0415 only those who name a Hub id need it
+
+    folder = Path(hf_hub_download(repository, MANIFEST, local_files_only=not fetch)).parent  # nosec B615 # the caller names the repository; its manifest has checksums
+    return Path(
+        snapshot_download(
+            repository,
+            revision=folder.name,
+            allow_patterns=[MANIFEST, *parse_manifest(folder).files],
+            local_files_only=not fetch,
+        )
+    )
+
+
+def _fetched_before(repository: str) -> Path | None:
+    """Return the folder of an exported repository, without asking the Hub; None where it is not there."""
+    try:
+        return _exported(repository, fetch=False)
+    except faults():
+        return None
+
+
+def _ready_made(origin: HubOrigin) -> Path:
+    """Return the import of a repository that has no manifest."""
+    repository = origin.name
     if not graphs_among(origin.files):
         raise ModelFolderError(
             f"{repository} is on the Hub, but neither as an exported model (it has no {MANIFEST}) nor with "
@@ -104,15 +120,6 @@ def _ready_made(repository: str) -> Path:
     folder = _of_origin(origin, key, repository.rpartition("/")[2])
     _remember(repository, folder)
     return folder
-
-
-def _unreachable(repository: str, error: BaseException) -> ModelFolderError:
-    said = str(hub_fault(repository, error.__cause__ or error))
-    return ModelFolderError(
-        f"{said}. It can also be exported on a machine that reaches the Hub, with: es-rerank export "
-        f"{repository} OUT, or imported with: es-rerank import {repository} OUT; then give OUT. The bundled "
-        f"{BUNDLED_RERANKER} and {BUNDLED_EMBEDDER} need no network"
-    )
 
 
 def _cache() -> Path:
@@ -228,9 +235,7 @@ def _last_seen(repository: str, error: BaseException) -> Path | None:
     """Return the import of the last commit that was seen; None when there is none, or when the Hub said that
     the repository may not be read.
     """
-    from huggingface_hub.errors import RepositoryNotFoundError  # noqa: PLC0415
-
-    if isinstance(error, RepositoryNotFoundError):
+    if refused(error):
         return None
     try:
         name = json.loads(_note(repository).read_text(encoding="utf-8"))["folder"]
