@@ -80,8 +80,7 @@ class Session:
         self._path = path
         self._inputs = {node.name: node.type for node in self._session.get_inputs()}
         self._check_inputs()
-        names = [node.name for node in self._session.get_outputs()]
-        self._output = next((name for name in _OUTPUTS if name in names), names[0])
+        self._output = output_that_is_read([node.name for node in self._session.get_outputs()])
 
     def run(self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]) -> FloatArray:
         """Return the output for n sequences of equal length, float32.
@@ -294,6 +293,11 @@ def _loaded(path: Path, provider: str) -> InferenceSession:
             "ES_RERANK_EXECUTION_PROVIDER out"
         )
     return session
+
+
+def output_that_is_read(names: Sequence[str]) -> str:
+    """Return which of a graph's outputs ``Session.run`` returns."""
+    return next((name for name in _OUTPUTS if name in names), names[0])
 
 
 def _silent() -> RunOptions:

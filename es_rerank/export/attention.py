@@ -18,6 +18,7 @@ from typing import NamedTuple
 import onnx
 from onnx import helper
 
+from .probing import ONE_SEGMENT, Sequences
 from .rewriting import (
     DOMAIN,
     LENGTHS,
@@ -54,18 +55,18 @@ class _Attention(NamedTuple):
     out: str
 
 
-def fuse_attention(path: Path, max_length: int) -> bool:
+def fuse_attention(path: Path, max_length: int, sequences: Sequences = ONE_SEGMENT) -> bool:
     """Rewrite the graph file ``path`` of an encoder; return whether the file changed.
 
     The file stays as it is when an attention in it is neither of BERT's kind nor of ModernBERT's (see
     ``rotary``), for example when it has relative positions. It also stays when the rewritten graph gives
-    other outputs for sequences of ``LENGTHS`` or of ``max_length`` tokens.
+    other outputs for ``sequences`` of ``LENGTHS`` or of ``max_length`` tokens.
     """
     model = onnx.load(path, load_external_data=False)
     lengths = [*(length for length in LENGTHS if length < max_length), max_length]
     if _Pass(model).run():
-        return keep_if_it_agrees(path, model, lengths)
-    return fuse_rotary_attention(path, max_length)
+        return keep_if_it_agrees(path, model, sequences, lengths)
+    return fuse_rotary_attention(path, max_length, sequences)
 
 
 class _Pass:

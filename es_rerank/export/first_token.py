@@ -21,6 +21,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from .pooling import take_first_rows
+from .probing import ONE_SEGMENT, Sequences
 from .rewriting import (
     array,
     attribute,
@@ -86,18 +87,19 @@ class _Use(NamedTuple):
     input: int
 
 
-def first_token_only(path: Path) -> bool:
+def first_token_only(path: Path, sequences: Sequences = ONE_SEGMENT) -> bool:
     """Rewrite the graph file ``path`` of a cross-encoder; return whether the file changed.
 
-    The file stays as it is when no head takes a first row, or when the narrowed graph gives other logits.
+    The file stays as it is when no head takes a first row, or when the narrowed graph gives other
+    logits for ``sequences``.
     """
     model = onnx.load(path, load_external_data=False)
-    looked_up = take_first_rows(model, path)
+    looked_up = take_first_rows(model, path, sequences)
     if not _Pass(model).run():
         return False
     if looked_up:
         remove_unread_mask(model.graph)
-    return keep_if_it_agrees(path, model)
+    return keep_if_it_agrees(path, model, sequences)
 
 
 class _Pass:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from .probing import Probe
+from .probing import Probe, Sequences
 from .rewriting import attribute, readers_of, replace_nodes
 
 _LAYOUT = frozenset({"Concat", "Flatten", "Gather", "Identity", "If", "Reshape", "Slice", "Squeeze"})
@@ -21,10 +21,10 @@ _LAYOUT = frozenset({"Concat", "Flatten", "Gather", "Identity", "If", "Reshape",
 _LENGTHS = (5, 11)
 
 
-def take_first_rows(model: onnx.ModelProto, path: Path) -> bool:
+def take_first_rows(model: onnx.ModelProto, path: Path, sequences: Sequences) -> bool:
     """Write ``hidden[:, 0]`` for every GatherElements of the model whose result is that row.
 
-    ``path`` is the file of the model, which is run. Returns whether there was one.
+    ``path`` is the file of the model, which is run on ``sequences``. Returns whether there was one.
     """
     graph = model.graph
     places = {
@@ -34,7 +34,7 @@ def take_first_rows(model: onnx.ModelProto, path: Path) -> bool:
     }
     if not places:
         return False
-    probe = Probe(path, {name for hidden, names in places.values() for name in (hidden, *names)})
+    probe = Probe(path, {name for hidden, names in places.values() for name in (hidden, *names)}, sequences)
     runs = [probe.values(tokens) for tokens in _LENGTHS]
     first = "pooled_row_index"
     rows = {}

@@ -15,7 +15,8 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from ..engine.session import feeds
+from ..engine.session import feeds, output_that_is_read
+from .probing import Sequences
 
 DOMAIN = "com.microsoft"
 """The operator domain of ONNX Runtime's own operators."""
@@ -142,15 +143,17 @@ def replace_nodes(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> No
     graph.value_info.extend(stated)
 
 
-def keep_if_it_agrees(path: Path, model: onnx.ModelProto, lengths: Sequence[int] = LENGTHS) -> bool:
-    """Replace the graph file ``path`` by the rewritten model, if both give the same outputs.
+def keep_if_it_agrees(
+    path: Path, model: onnx.ModelProto, sequences: Sequences, lengths: Sequence[int] = LENGTHS
+) -> bool:
+    """Replace the graph file ``path`` by the rewritten model, if both give the same for ``sequences``.
 
-    Returns whether the file was replaced.
+    The output that ``Session`` reads is compared. Returns whether the file was replaced.
     """
     other = path.with_name(f"rewritten_{path.name}")
     onnx.save(model, other)
     try:
-        if not _agree(path, other, lengths):
+        if not _agree(path, other, sequences, lengths):
             return False
         other.replace(path)
     finally:
@@ -158,19 +161,19 @@ def keep_if_it_agrees(path: Path, model: onnx.ModelProto, lengths: Sequence[int]
     return True
 
 
-def _agree(before: Path, after: Path, lengths: Sequence[int]) -> bool:
-    """Return whether two graphs give the same outputs for whole sequences of several lengths."""
+def _agree(before: Path, after: Path, sequences: Sequences, lengths: Sequence[int]) -> bool:
+    """Return whether two graphs give the same output for whole sequences of several lengths."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     sessions = [
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         for path in (before, after)
     ]
-    draw = np.random.default_rng(0)
+    read = output_that_is_read([node.name for node in sessions[0].get_outputs()])
     for tokens in lengths:
-        ids, types = draw.integers(0, 100, (2, tokens)).tolist(), [[0] * tokens] * 2
+        ids, types = sequences.rows(tokens)
         expected, actual = (
-            session.run(None, feeds([node.name for node in session.get_inputs()], ids, types))[0]
+            session.run([read], feeds([node.name for node in session.get_inputs()], ids, types))[0]
             for session in sessions
         )
         if (

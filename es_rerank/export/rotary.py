@@ -21,7 +21,7 @@ import numpy.typing as npt
 import onnx
 
 from .banded import Band, Nodes
-from .probing import Probe
+from .probing import Probe, Sequences
 from .rewriting import (
     LENGTHS,
     array,
@@ -73,15 +73,15 @@ class _Columns(NamedTuple):
     end: int
 
 
-def fuse_rotary_attention(path: Path, max_length: int) -> bool:
+def fuse_rotary_attention(path: Path, max_length: int, sequences: Sequences) -> bool:
     """Rewrite the graph file ``path`` of an encoder; return whether the file changed.
 
     The file stays as it is when an attention in it has no rotary positions, or a mask that is neither global
-    nor a window. It also stays when the rewritten graph gives other outputs, for sequences of up to
+    nor a window. It also stays when the rewritten graph gives other outputs, for ``sequences`` of up to
     ``max_length`` tokens, just below and above the window among them.
     """
     model = onnx.load(path, load_external_data=False)
-    windows = _Pass(model, path, max_length).run()
+    windows = _Pass(model, path, max_length, sequences).run()
     if windows is None:
         return False
     longest = min(max_length, _COMPARED)
@@ -89,14 +89,15 @@ def fuse_rotary_attention(path: Path, max_length: int) -> bool:
         edge + more for window in windows for edge in (window, 2 * window, 3 * window) for more in (0, 1)
     )
     lengths = {length for length in (*LENGTHS, *edges) if length < longest} | {longest}
-    return keep_if_it_agrees(path, model, sorted(lengths))
+    return keep_if_it_agrees(path, model, sequences, sorted(lengths))
 
 
 class _Pass:
     """One pass over a graph."""
 
-    def __init__(self, model: onnx.ModelProto, path: Path, max_length: int) -> None:
+    def __init__(self, model: onnx.ModelProto, path: Path, max_length: int, sequences: Sequences) -> None:
         self._model, self._graph, self._path, self._max_length = model, model.graph, path, max_length
+        self._sequences = sequences
         self._constants = constants(model.graph)
         self._made = {name: node for node in self._graph.node for name in node.output}
         self._readers = readers_of(self._graph)
@@ -211,7 +212,7 @@ class _Pass:
         """
         windows: dict[str, int | None] = dict.fromkeys(masks)
         longest = min(self._max_length, _MOST)
-        probe = Probe(self._path, masks) if masks else None
+        probe = Probe(self._path, masks, self._sequences) if masks else None
         for tokens in (*(length for length in (16, 64, 256) if length < longest), longest):
             held = {} if probe is None else probe.values(tokens)
             away = np.abs(np.arange(tokens)[:, None] - np.arange(tokens))
@@ -236,7 +237,7 @@ class _Pass:
             names.update(self._source(name) for name in (each.queries.before, each.keys.before, each.values))
         if names & set(self._constants):
             return None
-        return Probe(self._path, names).values(_PROBED)
+        return Probe(self._path, names, self._sequences).values(_PROBED)
 
     def _source(self, name: str) -> str:
         """Return the tensor that ``name`` was cut from, and given another layout."""
@@ -362,11 +363,10 @@ class _Pass:
 
     def _halves(self) -> dict[str, list[onnx.NodeProto]]:
         """Return the products that give the two halves of a gated layer, by the first name they make."""
-        gates = {
-            node.output[0]: self._two_cuts(node) for node in self._graph.node if node.op_type == "MatMul"
-        }
-        names = [name for cuts in gates.values() for cut in cuts for name in cut.output]
-        held = Probe(self._path, (*names, *(gate for gate, cuts in gates.items() if cuts))).values(_PROBED)
+        products = [node for node in self._graph.node if node.op_type == "MatMul"]
+        gates = {node.output[0]: cuts for node in products if (cuts := self._two_cuts(node))}
+        names = {*gates, *(name for cuts in gates.values() for cut in cuts for name in cut.output)}
+        held = Probe(self._path, names, self._sequences).values(_PROBED) if gates else {}
         written: dict[str, list[onnx.NodeProto]] = {}
         for cuts in gates.values():
             columns = {name: self._columns(name, held) for cut in cuts for name in cut.output}

@@ -77,11 +77,13 @@ def rotary_encoder(
     causal: bool = False,
     rotated: bool = True,
     pooling: str = "cls",
+    words: int = 100,
 ) -> Path:
     """Write a cross-encoder with one layer for each of ``local``.
 
     ``packed``: queries, keys and values are one product. ``causal``: a token sees none that follows.
     ``pooling``: ``cls`` looks for the first token by the mask, ``mean`` takes the mean of all.
+    ``words``: the size of the vocabulary.
     """
     graph = _Graph()
     add, constant = graph.add, graph.constant
@@ -100,7 +102,7 @@ def rotary_encoder(
     near = add("LessOrEqual", [away if causal else add("Abs", [away]), constant(0 if causal else WINDOW)])
     window = add("Where", [near, everywhere, least])
     scale = constant(_SIZE**-0.5, np.float32)
-    hidden = graph.norm(add("Gather", [graph.weights(100, WIDTH), "input_ids"]))
+    hidden = graph.norm(add("Gather", [graph.weights(words, WIDTH), "input_ids"]))
     for is_local in local:
         queries, keys, values = graph.heads(graph.norm(hidden), packed=packed, bias=bias)
         if rotated:
