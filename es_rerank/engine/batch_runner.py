@@ -83,7 +83,8 @@ class BatchRunner(Generic[T]):
     equal length always share runs, and the size of a run may change the last bits of a result.
 
     ``pad_id`` is the model's padding token. With it, sequences of similar length share a run, padded, where
-    another provider than the CPU computes and the graph has a mask; ``padded`` says it for any provider.
+    another provider than the CPU computes and the graph has a mask; ``padded`` says it for any provider. Not
+    where ``by_row`` is False: padding would change a run's scale too.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class BatchRunner(Generic[T]):
         self._padded: tuple[Session, int] | None = None
         if padded is None:
             padded = session.provider != CPU
-        if padded and pad_id is not None and isinstance(session, Session) and session.pads(pad_id):
+        if padded and by_row and pad_id is not None and isinstance(session, Session) and session.pads(pad_id):
             self._padded = session, pad_id
         self._most, self._tokens = 1, RUN_TOKENS
         self.rate = Rate()

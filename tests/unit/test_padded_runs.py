@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -15,6 +15,7 @@ from encoder_graphs import encoder
 from hypothesis import given
 from hypothesis import strategies as st
 from masked_graphs import masked_encoder
+from ready_made import encoder_repository
 from tiny_models import GRAPH, tiny_t5_tokenizer, tiny_tokenizer
 from tokenizers import Tokenizer, models
 
@@ -30,7 +31,10 @@ from es_rerank.engine.pool import Pool
 from es_rerank.engine.processor import cores
 from es_rerank.engine.session import CPU, CUDA, Session
 from es_rerank.errors import SettingsError
+from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.local.tokenising import padding_token
+from es_rerank.models.ready_made import ImportOptions
+from es_rerank.models.ready_made.importing import import_model
 from es_rerank.types import FloatArray
 
 CLOSE = 1e-5
@@ -98,7 +102,7 @@ def test_padded_runs_give_the_scores_of_separate_ones(graph: Path, monkeypatch: 
         assert len(ids) * max(map(len, ids)) <= ACCELERATOR_TOKENS
         return padded(ids, *others)  # type: ignore[arg-type]
 
-    runs = BatchRunner(session, pool, first, by_row=False, pad_id=0, padded=True)
+    runs = BatchRunner(session, pool, first, by_row=True, pad_id=0, padded=True)
     monkeypatch.setattr(session, "run_padded", counted)
     wanted = sequences(LENGTHS)
     found = run(runs, pool, wanted)
@@ -131,7 +135,7 @@ def test_a_mask_that_does_not_hide_the_padding_is_found(tmp_path: Path, graph: P
     assert not Session(encoder(tmp_path / "learned.onnx", learned=True)).pads(0)
     session, pool = Session(tmp_path / "visible.onnx"), Pool(1)
     wanted = sequences([7, 6, 9, 6])
-    found = run(BatchRunner(session, pool, first, by_row=False, pad_id=0, padded=True), pool, wanted)
+    found = run(BatchRunner(session, pool, first, by_row=True, pad_id=0, padded=True), pool, wanted)
     assert found == [first(session.run([each.ids], [each.type_ids])[0]) for each in wanted]
     pool.close()
 
@@ -143,15 +147,38 @@ def test_on_the_cpu_nothing_is_padded_unless_it_is_asked_for(
     monkeypatch.setattr(session, "run_padded", lambda *_, **__: pytest.fail("it was padded"))
     wanted = sequences([7, 6, 9])
     assert len(run(BatchRunner(session, pool, first, by_row=True, pad_id=0), pool, wanted)) == 3
+    changes_its_neighbours = BatchRunner(session, pool, first, by_row=False, pad_id=0, padded=True)
+    assert len(run(changes_its_neighbours, pool, wanted)) == 3
     pool.close()
 
 
 def test_a_deadline_drops_the_runs_that_have_not_begun(graph: Path) -> None:
     pool = Pool(1)
-    runs = BatchRunner(Session(graph), pool, first, by_row=False, pad_id=0, padded=True)
+    runs = BatchRunner(Session(graph), pool, first, by_row=True, pad_id=0, padded=True)
     _, groups = pool.run_call(runs.work(sequences([90, 9, 3])), deadline=time.monotonic() - 1)
     assert groups == [None] * 3
     pool.close()
+
+
+def test_a_ready_made_graph_with_its_mask_is_padded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = encoder_repository(tmp_path / "source")
+    masked_encoder(source / "onnx/model.onnx", scaled=True, width=64, heads=4, words=128)
+    import_model(str(source), tmp_path / "model", ImportOptions(), say=lambda _: None)
+    texts = [("the lamp of the harbour " * 9)[:length] for length in range(1, 200, 3)]
+    with CrossEncoder(tmp_path / "model") as alone, CrossEncoder(tmp_path / "model", padded=True) as padded:
+        expected, sizes = alone.score("a lamp", texts).values, list[int]()
+        run_padded = padded._session.run_padded  # noqa: SLF001 which runs there are is not to be seen outside
+
+        def counted(ids: list[list[int]], *others: Any) -> list[FloatArray]:
+            sizes.append(len(ids))
+            return run_padded(ids, *others)
+
+        monkeypatch.setattr(padded._session, "run_padded", counted)  # noqa: SLF001 see above
+        assert np.allclose(padded.score("a lamp", texts).values, expected, rtol=0, atol=CLOSE)
+    assert sum(sizes) == len(texts)
+    assert len(sizes) < 12
 
 
 def test_a_gpu_gets_few_runs_at_a_time_unless_told() -> None:
