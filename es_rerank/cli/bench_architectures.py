@@ -59,7 +59,8 @@ pairs have nearly the same score under random weights; a system that reads other
 _CAPTION = (
     "batch: the peer's fastest batch size; pairs/s: median over the rounds; x fp32 peer: speed divided by "
     "that of the fastest fp32 peer in the same round, median and 95 % interval; difference: the largest from "
-    "torch, in logits. The weights are random, which changes no speed."
+    "torch, in logits. The weights are random, which changes no speed. Everything ran on the CPU: no GPU was "
+    "timed."
 )
 
 

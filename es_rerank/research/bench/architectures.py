@@ -87,6 +87,7 @@ class ArchitectureReport:
             "machine": {**machine(), "threads": self.threads, **has, "versions": self.versions},
             "rounds": self.rounds,
             "weights": "random",
+            "gpu": None,
             "cells": [
                 {
                     "architecture": cell.sizes.name,
