@@ -70,6 +70,6 @@ bench = typer.Typer(
 @bench.callback()
 def _options(context: typer.Context) -> None:
     """Take no options: every benchmark is a command of its own."""
-    from .bench_options import sigterm_as_exit
+    from .stopping import signals_as_exit
 
-    context.with_resource(sigterm_as_exit())
+    context.with_resource(signals_as_exit())

@@ -1,13 +1,11 @@
-"""What the ``es-rerank bench`` commands share: options, the end on SIGTERM, and progress bars."""
+"""What the ``es-rerank bench`` commands share: options and progress bars."""
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.progress import TaskID
@@ -28,20 +26,6 @@ def check_plot(plot: Path | None) -> None:
 
 
 @contextmanager
-def sigterm_as_exit() -> Iterator[None]:
-    """End the block on SIGTERM as on Ctrl-C: processes that were started end, and files that were made are
-    removed.
-
-    What handled the signal before handles it afterwards, in the process that ran the command in itself.
-    """
-    before = signal.signal(signal.SIGTERM, _leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
 def steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
     """Show a bar of ``total`` steps on stderr; yield a function that takes the name of each step.
 
@@ -49,7 +33,3 @@ def steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
     """
     with progress(total, what, by_itself=False) as bar:
         yield lambda name: bar.update(TaskID(0), advance=1, description=f"{what} {name}", refresh=True)
-
-
-def _leave(*_: object) -> NoReturn:
-    sys.exit(128 + signal.SIGTERM)

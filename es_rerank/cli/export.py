@@ -14,6 +14,7 @@ from ..models.catalog import ANSWERS
 from ..models.manifest import Manifest, ModelKind
 from ..text.prompted_pairs import PromptTruncation
 from .output import Json, print_json, stderr, stdout
+from .stopping import signals_as_exit
 
 
 def export(
@@ -224,7 +225,7 @@ def export(
         fp16=fp16,
         force=force,
     )
-    with redirect_stdout(sys.stderr):  # torch and optimum print to stdout
+    with redirect_stdout(sys.stderr), signals_as_exit():  # torch and optimum print to stdout
         manifest = export_model(model, out, options, say=lambda text: stderr.print(text, highlight=False))
     if as_json:
         print_json(manifest.model_dump(mode="json", exclude_none=True))

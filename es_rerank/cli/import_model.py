@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..models.manifest import Manifest, ModelKind, Precision
+from ..models.manifest import Manifest
 from ..models.ready_made import ImportOptions, Rewrite
 from .output import Json, print_json, stderr, stdout
+from .stopping import signals_as_exit
 
 
 def import_model(
@@ -25,7 +26,7 @@ def import_model(
         Path, typer.Argument(help="Folder to write; it must be empty or absent.", show_default=False)
     ],
     kind: Annotated[
-        ModelKind | None,
+        Literal["cross-encoder", "bi-encoder"] | None,
         typer.Option(
             help="cross-encoder or bi-encoder; needed when files and graph do not show it.",
             show_default=False,
@@ -56,7 +57,7 @@ def import_model(
         ),
     ] = None,
     only: Annotated[
-        Precision | None,
+        Literal["fp32", "int8"] | None,
         typer.Option(help="Take the graph of this precision alone.", show_default=False),
     ] = None,
     name: Annotated[
@@ -132,9 +133,10 @@ def import_model(
         only=only,
         force=force,
     )
-    manifest = make(
-        model, out, options, rewrite=_rewrite(), say=lambda text: stderr.print(text, highlight=False)
-    )
+    with signals_as_exit():
+        manifest = make(
+            model, out, options, rewrite=_rewrite(), say=lambda text: stderr.print(text, highlight=False)
+        )
     if as_json:
         print_json(manifest.model_dump(mode="json", exclude_none=True))
     else:

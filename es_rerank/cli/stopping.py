@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 from ..addresses import masked_in
 from ..errors import EsRerankError, UnreachableError
@@ -75,6 +76,23 @@ def stoppable(finishing: str, at_once: str) -> Iterator[Stopping]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def signals_as_exit() -> Iterator[None]:
+    """End the block on SIGTERM and SIGHUP as on Ctrl-C: processes that were started end, and files that were
+    made are removed. A signal that is ignored, as SIGHUP after ``nohup``, stays so.
+
+    What handled the signals before handles them afterwards, in the process that ran the command in itself.
+    """
+    ends = [number for number in _SIGNALS if number != signal.SIGINT]
+    handled = [number for number in ends if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _leave) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def with_way_on(error: Exception) -> EsRerankError:
     """Return ``error`` as ``as_known`` does. That of an Elasticsearch which is busy or away names the command
     that goes on.
@@ -118,6 +136,10 @@ def ingest_of(index: str, source: str) -> str:
         if name in _OF_RECORDS:
             kept += [word] if equals else [word, next(words, "")]
     return masked_in(shlex.join(["es-rerank", "ingest", index, source, *kept]))
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _say(text: str) -> None:

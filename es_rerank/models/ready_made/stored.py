@@ -27,7 +27,7 @@ from .graph_file import read_graph
 from .graphs import choose, graphs_among, machine
 from .hub import faults, hub_fault, refused, short_retries
 from .importing import import_from, write_import
-from .maven import identity
+from .maven import identity, in_a_jar
 from .origin import FolderOrigin, HubOrigin, Origin, statements
 
 _LOG = logging.getLogger(__name__)
@@ -54,10 +54,32 @@ def of_folder(folder: Path) -> Path:
     Raises what an import raises, and ModelFolderError when the cache cannot be written.
     """
     origin = FolderOrigin(folder)
+    return _of_origin(origin, _key_of(origin, folder), _plain(origin.name))
+
+
+def here(name: str | Path) -> Path | None:
+    """Return the import of a jar, or of a folder with ready-made graphs, that was made before; None where it
+    has to be made first. Raises what the identity of a jar and the files of a folder raise.
+    """
+    if in_a_jar(str(name)):
+        key = _key_of_jar(*identity(str(name)))
+    else:
+        key = _key_of(FolderOrigin(Path(name)), Path(name))
+    return target if _is_whole(target := _cache() / key) else None
+
+
+def _key_of(origin: FolderOrigin, folder: Path) -> str:
     digest = hashlib.sha256(f"{_FORMAT} {machine()}".encode())
-    for name in _read_files(origin, folder):
-        digest.update(f"{name} {file_record(folder / name).sha256}\n".encode())
-    return _of_origin(origin, f"{_plain(origin.name)}-{digest.hexdigest()[:16]}", _plain(origin.name))
+    try:
+        for name in _read_files(origin, folder):
+            digest.update(f"{name} {file_record(folder / name).sha256}\n".encode())
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    return f"{_plain(origin.name)}-{digest.hexdigest()[:16]}"
+
+
+def _key_of_jar(name: str, digest: str) -> str:
+    return f"{_plain(name)}-{_FORMAT}-{digest[:16]}"
 
 
 def of_repository(repository: str) -> Path:
@@ -137,7 +159,7 @@ def of_jar(model: str) -> Path:
     def write(made: Path) -> None:
         write_import(model, made, options, name, None, _say)
 
-    return _imported(model, f"{_plain(name)}-{_FORMAT}-{digest[:16]}", write)
+    return _imported(model, _key_of_jar(name, digest), write)
 
 
 def _of_origin(origin: Origin, key: str, name: str) -> Path:
@@ -164,6 +186,8 @@ def _imported(shown: str, key: str, write: Callable[[Path], object]) -> Path:
                 write(made)
                 put_in_place(made, target, replace=True)
         except OSError as error:
+            if error.filename and not _below(Path(os.fsdecode(error.filename)), target.parent):
+                raise _unreadable(Path(shown), error) from error
             raise _unwritable(target, error) from error
     return target
 
@@ -210,6 +234,14 @@ def _unwritable(target: Path, error: OSError) -> ModelFolderError:
         f"{target} cannot be written ({error.strerror or error}); name another cache with XDG_CACHE_HOME, or "
         "run: es-rerank import MODEL OUT, and give OUT"
     )
+
+
+def _below(path: Path, folder: Path) -> bool:
+    return path.absolute().is_relative_to(folder.absolute())
+
+
+def _unreadable(model: Path, error: OSError) -> ModelFolderError:
+    return ModelFolderError(f"{model} cannot be read ({error}); check who may read it")
 
 
 def _note(repository: str) -> Path:

@@ -191,12 +191,19 @@ def bi_encoder_contract(folder: Path, config: Mapping[str, Any], options: Source
         )
     prompts = settings.get("prompts") or {}
     query, passage = prompts.get("query", ""), prompts.get("document", "") or prompts.get("passage", "")
-    return BiEncoderContract(
+    contract = BiEncoderContract(
         dims=hidden_size(config),
         pooling=options.pooling or _pooling(folder),
         query_prefix=query if options.query_prefix is None else options.query_prefix,
         passage_prefix=passage if options.passage_prefix is None else options.passage_prefix,
     )
+    without_prompt = (read_json(folder / "1_Pooling" / "config.json") or {}).get("include_prompt") is False
+    if without_prompt and contract.pooling == "mean" and contract.query_prefix + contract.passage_prefix:
+        raise ModelFolderError(
+            f"{folder / '1_Pooling' / 'config.json'} leaves the prompt out of the mean (include_prompt), and "
+            "here the mean is over all tokens; choose another model"
+        )
+    return contract
 
 
 def hidden_size(config: Mapping[str, Any]) -> int:

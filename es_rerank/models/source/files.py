@@ -21,8 +21,12 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 any JSON value
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if "\\ud" in text.lower():  # half of a character, which no file can hold
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
+    except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{path} is not JSON ({error}); fetch the model again") from error
 
 

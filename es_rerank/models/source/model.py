@@ -19,6 +19,9 @@ from .files import BI_ENCODER_MODULES, label_names, module_settings, module_type
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+LEAST_WINDOW = 8
+"""The smallest window of a manifest, in tokens."""
+
 _HEAD = "ForSequenceClassification"
 
 
@@ -218,4 +221,10 @@ def window(folder: Path, config: Mapping[str, Any], family: Family, asked: int |
     stated = module_settings(folder).get("max_seq_length") or (
         read_json(folder / "tokenizer_config.json") or {}
     ).get("model_max_length")
-    return int(min(positions, DEFAULT_WINDOW, stated or DEFAULT_WINDOW))
+    found = int(min(positions, DEFAULT_WINDOW, stated or DEFAULT_WINDOW))
+    if found < LEAST_WINDOW:
+        raise ModelFolderError(
+            f"the files in {folder} state a window of {found} tokens, fewer than {LEAST_WINDOW}; fetch the "
+            "model again, or state --max-length"
+        )
+    return found
