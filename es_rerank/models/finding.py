@@ -24,20 +24,34 @@ def model_folder(name_or_folder: str | Path) -> Path:
     """Return the local folder of a model: bundled, given as a path, from an installed package, or downloaded
     from the Hub. A folder or repository with ready-made ONNX graphs and no manifest is imported into a cache.
     """
-    if name_or_folder in {BUNDLED_RERANKER, BUNDLED_EMBEDDER}:
-        return _BUNDLED / name_or_folder
+    if (found := folder_here(name_or_folder)) is not None:
+        return found
     from .ready_made import maven, stored  # noqa: PLC0415 only those who name a folder or a Hub id need it
 
     if maven.in_a_jar(str(name_or_folder)):
         return stored.of_jar(str(name_or_folder))
+    if Path(name_or_folder).exists():
+        return stored.of_folder(Path(name_or_folder))
+    return stored.of_repository(str(name_or_folder))
+
+
+def folder_here(name_or_folder: str | Path) -> Path | None:
+    """Return the folder of a model as ``model_folder`` does, but neither fetch nor import anything.
+
+    It is None for a model of the Hub, and for one that has to be imported first.
+    """
+    if name_or_folder in {BUNDLED_RERANKER, BUNDLED_EMBEDDER}:
+        return _BUNDLED / name_or_folder
+    from .ready_made import maven, stored  # noqa: PLC0415 only those who name a folder or a Hub id need it
+
     folder = Path(name_or_folder)
+    if maven.in_a_jar(str(name_or_folder)) or stored.holds_ready_made(folder):
+        return stored.here(name_or_folder)
     if folder.exists():
-        return stored.of_folder(folder) if stored.holds_ready_made(folder) else folder
+        return folder
     for entry_point in entry_points(group=MODEL_PACKAGES, name=str(name_or_folder)):
         return Path(str(files(entry_point.module) / entry_point.name))
-    if not may_be_on_hub(name_or_folder):
-        return folder
-    return stored.of_repository(str(name_or_folder))
+    return None if may_be_on_hub(name_or_folder) else folder
 
 
 def may_be_on_hub(name_or_folder: str | Path) -> bool:

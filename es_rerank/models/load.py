@@ -17,7 +17,7 @@ from . import LoadedEmbedder, LoadedReranker
 from .access import Access
 from .contracts import CalibrationRecord
 from .embedder_spec import parse_embedder
-from .finding import MODEL_PACKAGES, manifest_of, may_be_on_hub, model_folder, reranker_manifest
+from .finding import MODEL_PACKAGES, folder_here, manifest_of, may_be_on_hub, model_folder, reranker_manifest
 from .instructions import check_instruction, instruction_for
 from .local.bi_encoder import BiEncoder
 from .local.cross_encoder import CrossEncoder
@@ -43,6 +43,7 @@ __all__ = [
     "check_instruction",
     "check_reranker",
     "embedder_of",
+    "folder_here",
     "instruction_for",
     "load_embedder",
     "load_reranker",

@@ -301,11 +301,12 @@ def check_model(
 ) -> Check:
     """Check that the reranker or the embedder ``name`` could be served; it is named as in the settings.
 
-    Nothing is downloaded and no service is asked: a model of the Hugging Face Hub gives ``warn``, a service
-    on the network ``ok``. Passwords in an address are masked.
+    Nothing is downloaded or imported and no service is asked: a model of the Hugging Face Hub, or one that
+    has to be imported first, gives ``warn``, a service on the network ``ok``. Passwords in an address are
+    masked.
     """
     # This import loads ONNX Runtime. When it is not installed, another check reports that.
-    from ..models.load import check_reranker, may_be_on_hub, model_folder, reranker_manifest  # noqa: PLC0415 see above
+    from ..models.load import check_reranker, folder_here, may_be_on_hub, model_folder, reranker_manifest  # noqa: PLC0415 see above
     from ..models.manifest import read_manifest  # noqa: PLC0415
 
     row, setting = _MODEL_ROWS[kind]
@@ -324,15 +325,9 @@ def check_model(
             (check for status in ("fail", "warn") for check in checks if check.status == status), None
         )
         return worst or Check(row, "ok", f"{checks[1].found} after {checks[0].found}")
-    if may_be_on_hub(spec.model):
-        return Check(
-            row,
-            "warn",
-            f"{spec.model} is not a folder on this machine",
-            f"it will be downloaded from the Hugging Face Hub; "
-            f"without network, name an exported folder with {setting}",
-        )
     try:
+        if folder_here(spec.model) is None:
+            return _not_here(row, spec.model, setting, on_hub=may_be_on_hub(spec.model))
         if kind == "bi-encoder":
             manifest = read_manifest(model_folder(name), kind=kind)
         else:
@@ -347,3 +342,22 @@ def check_model(
             f"name an exported folder with {setting}, or reinstall es-rerank to repair the bundled model",
         )
     return Check(row, "ok", f"{checked} ({manifest.source})")
+
+
+def _not_here(row: str, model: str, setting: str, *, on_hub: bool) -> Check:
+    """Return the row of a model that is fetched or imported when it is loaded first."""
+    if on_hub:
+        return Check(
+            row,
+            "warn",
+            f"{model} is not a folder on this machine",
+            f"it will be downloaded from the Hugging Face Hub; "
+            f"without network, name an exported folder with {setting}",
+        )
+    return Check(
+        row,
+        "warn",
+        f"{model} was not imported yet",
+        f"it will be imported when it is loaded first; or run: es-rerank import {model} OUT, and name OUT "
+        f"with {setting}",
+    )

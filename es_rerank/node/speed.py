@@ -11,11 +11,10 @@ from ..engine.batch_runner import threads_for
 from ..engine.session import CPU
 from ..errors import ModelFolderError, SettingsError
 from ..models.embedder_spec import parse_embedder
-from ..models.load import may_be_on_hub, model_folder
+from ..models.load import folder_here
 from ..models.local.faster import Choice, Why, earlier, known_choice, measured
 from ..models.local.speeds import Speeds
-from ..models.manifest import MANIFEST, Manifest, Precision, read_manifest
-from ..models.ready_made.maven import in_a_jar
+from ..models.manifest import Manifest, Precision, read_manifest
 from ..models.spec import parse_model
 
 Role = Literal["reranker", "embedder"]
@@ -102,12 +101,10 @@ def _local(reranker: str) -> Iterator[str]:
 def _folder(role: Role, model: str) -> tuple[Path, Manifest] | None:
     """Return the folder of a model and its manifest; None if it has to be fetched or imported first."""
     try:
-        if (role == "embedder" and parse_embedder(model).hosted) or may_be_on_hub(model) or in_a_jar(model):
+        if role == "embedder" and parse_embedder(model).hosted:
             return None
-        if Path(model).exists() and not (Path(model) / MANIFEST).is_file():
-            return None
-        folder = model_folder(model)
-        return folder, read_manifest(folder)
+        folder = folder_here(model)
+        return None if folder is None else (folder, read_manifest(folder))
     except (ModelFolderError, SettingsError):
         return None
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jar_models import tiny_jar
+from ready_made import repository
 from tiny_models import GRAPH, reseal, tiny_bi_encoder, tiny_cross_encoder
 from typer.testing import CliRunner
 
 from es_rerank.cli.app import app
 from es_rerank.engine.processor import cores
-from es_rerank.models.load import load_reranker
+from es_rerank.models.load import load_embedder, load_reranker
 from es_rerank.models.local import faster
 from es_rerank.models.local.remembered import remember
 from es_rerank.models.local.speeds import Speeds
@@ -180,3 +182,24 @@ def test_where_its_measurement_does_not_decide_it_says_what_a_load_takes(
     quiet = Speeds(seconds={64: {"fp32": 0.1, "int8": 0.1}}, gain=(1.0, 1.0, 1.01))
     remember(faster.key_of(read_manifest(Path(folders[0])), cores()), quiet)
     assert said_and_loaded() == ("fp32", "remembered")
+
+
+def test_nothing_is_imported_and_what_was_imported_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    jar, graphs = str(tiny_jar(tmp_path / "jars/tiny.jar", monkeypatch)), str(repository(tmp_path / "graphs"))
+    assert list(model_speeds(graphs, jar)) == []
+    for kind, model in (("cross-encoder", graphs), ("bi-encoder", jar)):
+        row = checks.check_model(kind, model)  # type: ignore[arg-type]
+        assert (row.status, row.found) == ("warn", f"{model} was not imported yet")
+        assert f"es-rerank import {model} OUT" in row.remedy
+    assert not (tmp_path / "cache").exists()
+    load_reranker(graphs).close()
+    load_embedder(jar).close()
+    assert [(each.role, each.fault) for each in model_speeds(graphs, jar)] == [
+        ("reranker", None),
+        ("embedder", None),
+    ]
+    assert checks.check_model("cross-encoder", graphs).status == "ok"
+    assert checks.check_model("bi-encoder", jar).status == "ok"
