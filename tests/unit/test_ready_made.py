@@ -435,7 +435,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "data in another folder": (data_elsewhere, "have to lie beside it"),
     "a configuration that is a list": (
         lambda folder: (folder / "config.json").write_text("[]"),
-        r"no config\.json with an object",
+        r"is no JSON object",
     ),
     "a configuration that is no JSON": (
         lambda folder: (folder / "config.json").write_text("{"),

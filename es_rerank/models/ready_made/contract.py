@@ -37,7 +37,15 @@ def read_contract(folder: Path, graph: Path, options: SourceOptions, shape: tupl
     """
     try:
         return _read(folder, graph, options, shape)
-    except (TypeError, ValueError, KeyError, AttributeError, IndexError, RecursionError) as error:
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+        KeyError,
+        AttributeError,
+        IndexError,
+        RecursionError,
+    ) as error:
         raise ModelFolderError(
             f"the configuration in {folder} has a value that cannot be read "
             f"({type(error).__name__}: {error}); fetch the model again"
@@ -45,24 +53,24 @@ def read_contract(folder: Path, graph: Path, options: SourceOptions, shape: tupl
 
 
 def _read(folder: Path, graph: Path, options: SourceOptions, shape: tuple[int, ...]) -> SourceModel:
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict):
+    if (config := read_json(folder / "config.json")) is None:
         raise ModelFolderError(
-            f"{folder} has no config.json with an object in it, which states the labels and the window; "
+            f"{folder} has no config.json, which states architectures, id2label and max_position_embeddings; "
             "fetch it from the model's repository"
         )
+    if not isinstance(config, dict):
+        raise ModelFolderError(f"{folder / 'config.json'} is no JSON object; fetch it again")
     architecture = next((str(name) for name in config.get("architectures") or ()), "")
     refuse_decoder(
         folder,
         architecture,
         "ready-made graphs of it are not read; run: es-rerank export MODEL OUT --kind decoder",
     )
-    if options.kind not in {None, "cross-encoder", "bi-encoder"} or architecture.endswith(
-        "ForConditionalGeneration"
-    ):
+    asked = "monot5" if architecture.endswith("ForConditionalGeneration") else options.kind
+    if asked not in {None, "cross-encoder", "bi-encoder"}:
         raise SettingsError(
-            f"{architecture or folder} as a {options.kind or 'monot5'} needs a graph with two rows of its "
-            "head, which no ready-made one has; run: es-rerank export MODEL OUT --kind monot5"
+            f"{architecture or folder} as a {asked} needs a graph with two rows of its head, which no "
+            f"ready-made one has; run: es-rerank export MODEL OUT --kind {asked}"
         )
     kind = options.kind or kind_of_modules(folder) or _kind(architecture, shape)
     _check_head(graph, kind, shape)

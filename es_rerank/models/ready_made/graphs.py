@@ -60,6 +60,8 @@ _SUITS: dict[Machine, str] = {
     "plain": "this processor has no VNNI, and sums of unsigned bytes do not overflow on it",
 }
 
+_TAKEN: tuple[Precision, ...] = ("fp32", "int8")
+
 _NOT_TAKEN = {"fp16": "16 bits", "O4": "16 bits", "bnb4": "4 bits", "q4": "4 bits", "q4f16": "4 bits"}
 
 
@@ -116,6 +118,8 @@ def choose(model: str, files: Sequence[str], *, graph: str | None, only: Precisi
         names = {PurePosixPath(name).stem: name for name in present if _folder(name) == folder}
         if chosen := _of_folder(names, only):
             return Choice(chosen, _said(names, chosen, only))
+    if only is not None and (others := _other_precisions(present)):
+        raise ModelFolderError(f"{model} has no graph in {only}, only {', '.join(others)}; leave --only out")
     if len(present) == 1 and not _is_part(present[0]):
         return Choice({"fp32": present[0]})
     raise ModelFolderError(
@@ -133,13 +137,22 @@ def _folder(name: str) -> str:
 
 
 def _of_folder(names: dict[str, str], only: Precision | None) -> dict[Precision, str]:
-    ordered: dict[Precision, tuple[str, ...]] = {"fp32": _FP32, "int8": _INT8[machine()]}
     found = {
-        precision: next((names[stem] for stem in stems if stem in names), None)
-        for precision, stems in ordered.items()
+        precision: next((names[stem] for stem in _names(precision) if stem in names), None)
+        for precision in _TAKEN
         if only in {None, precision}
     }
     return {precision: name for precision, name in found.items() if name is not None}
+
+
+def _names(precision: Precision) -> tuple[str, ...]:
+    return _FP32 if precision == "fp32" else _INT8[machine()]
+
+
+def _other_precisions(present: Sequence[str]) -> list[str]:
+    """Return the graphs whose names state a precision, each with it."""
+    stated = {stem: precision for precision in _TAKEN for stem in _names(precision)}
+    return [f"{name} ({stated[stem]})" for name in present if (stem := PurePosixPath(name).stem) in stated]
 
 
 def _said(names: dict[str, str], chosen: dict[Precision, str], only: Precision | None) -> tuple[str, ...]:

@@ -110,7 +110,7 @@ def import_from(
     """Write the files of an import from ``origin`` into the empty folder ``made``."""
     if MANIFEST in origin.files and "config.json" not in origin.files:
         raise ModelFolderError(
-            f"{origin.name} is a model folder of es-rerank already; give it to --reranker or --embedder as it is"
+            f"{origin.name} is a model folder of es-rerank already; give it to --reranker or --embedder"
         )
     return _Import(origin, made, options, name, say).run(rewrite)
 
@@ -258,8 +258,8 @@ class _Import:
             return ()
         if rewrite is None:
             self._say(
-                "the graph passes were left out, because onnx is not installed: with it (uv pip install onnx, "
-                "no torch), another import makes an fp32 graph that takes less time on long passages"
+                "the graph passes were left out, because onnx is not installed: after uv pip install onnx "
+                "(no torch), an import makes an fp32 graph that takes less time on long passages"
             )
             return ()
         graph = self._made / _GRAPHS["fp32"]
