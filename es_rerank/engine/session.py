@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -263,8 +265,6 @@ def _loaded(path: Path, provider: str) -> InferenceSession:
             f"this ONNX Runtime has no {provider}, only {', '.join(installed)}; "
             "install the build that has it, such as onnxruntime-gpu"
         )
-    if provider == CUDA and hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()  # finds CUDA and cuDNN where pip put them
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -276,12 +276,18 @@ def _loaded(path: Path, provider: str) -> InferenceSession:
     options.enable_mem_pattern = True
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(
-            str(path),
-            options,
-            providers=[(name, _PROVIDER_OPTIONS.get(name, {})) for name in dict.fromkeys([provider, CPU])],
-            disabled_optimizers=_SLOW_FUSIONS if provider == CPU else [],
-        )
+        # ONNX Runtime prints to stdout what is wrong with a provider; commands write their answer there.
+        with nullcontext() if provider == CPU else redirect_stdout(sys.stderr):
+            if provider == CUDA and hasattr(onnxruntime, "preload_dlls"):
+                onnxruntime.preload_dlls()  # finds CUDA and cuDNN where pip put them
+            session = onnxruntime.InferenceSession(
+                str(path),
+                options,
+                providers=[
+                    (each, _PROVIDER_OPTIONS.get(each, {})) for each in dict.fromkeys([provider, CPU])
+                ],
+                disabled_optimizers=_SLOW_FUSIONS if provider == CPU else [],
+            )
     except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
         raise ModelFolderError(
             f"{path} is not a graph that ONNX Runtime can load ({error}); export the model again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from itertools import chain, pairwise
 from pathlib import Path
@@ -188,15 +189,18 @@ def test_a_gpu_gets_few_runs_at_a_time_unless_told() -> None:
 
 
 def test_a_provider_that_does_not_start_is_no_silent_cpu(
-    graph: Path, monkeypatch: pytest.MonkeyPatch
+    graph: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # What onnxruntime-gpu does on a machine without a driver: it lists CUDA and computes on the CPU.
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: sys.stdout.write("no libcudnn\n"), raising=False)
     with (
         pytest.warns(UserWarning, match="not in available provider names"),
         pytest.raises(SettingsError, match="CUDAExecutionProvider is installed and did not start"),
     ):
         Session(graph, CUDA)
+    said = capsys.readouterr()
+    assert (said.out, "libcudnn" in said.err) == ("", True)
 
 
 def test_the_padding_token_is_the_tokenizers_own() -> None:
