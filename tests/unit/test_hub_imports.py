@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from es_rerank import load_reranker
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.models.load import check_embedder, check_reranker, load_embedder, model_folder
 from es_rerank.models.manifest import MANIFEST, read_manifest, write_manifest
-from es_rerank.models.ready_made import ImportOptions
-from es_rerank.models.ready_made.importing import import_model
+from es_rerank.models.ready_made import ImportOptions, stored
+from es_rerank.models.ready_made.importing import import_from, import_model
 
 NAME = "owner/reranker"
 
@@ -173,7 +174,9 @@ def test_a_repository_without_graphs_is_to_be_exported(hub: Hub) -> None:
 
 def test_a_hub_that_is_not_reached_says_what_else_there_is(hub: Hub) -> None:
     hub.faults[""] = (503, "")
-    with pytest.raises(ModelFolderError, match=rf"(?s)^{NAME} could not be fetched.*Without the Hub there are"):
+    with pytest.raises(
+        ModelFolderError, match=rf"(?s)^{NAME} could not be fetched.*Without the Hub there are"
+    ):
         load_reranker(NAME)
 
 
@@ -222,6 +225,22 @@ def test_a_damaged_import_is_made_anew(cache: Path, tmp_path: Path) -> None:
     assert score(source) == expected
 
 
+def test_two_at_once_make_one_import(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is that of an open file, so that it holds between threads as between processes."""
+    source, made = repository(tmp_path / "repo"), []
+
+    def import_once(*arguments: Any) -> Any:
+        made.append(source)
+        return import_from(*arguments)
+
+    monkeypatch.setattr(stored, "import_from", import_once)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(score, [source] * 4))
+    assert answers == [answers[0]] * 4
+    assert len(made) == len(folders(cache)) == 1
+
+
+@pytest.mark.long
 def test_two_processes_at_once_make_one_import(cache: Path, tmp_path: Path) -> None:
     source = repository(tmp_path / "repo")
     program = f"""
@@ -236,6 +255,17 @@ with load_reranker({str(source)!r}) as model:
     assert len(folders(cache)) == 1
 
 
+def test_what_an_import_left_that_was_killed_is_removed(cache: Path, tmp_path: Path) -> None:
+    source = repository(tmp_path / "repo")
+    score(source)
+    (made,) = folders(cache)
+    made.rename(cache / f".{made.name}.killed")
+    (cache / ".another-1.killed").mkdir()
+    score(source)
+    assert folders(cache) == [cache / ".another-1.killed", made]
+
+
+@pytest.mark.long
 def test_an_import_that_was_killed_leaves_nothing_half(cache: Path, tmp_path: Path) -> None:
     source = repository(tmp_path / "repo")
     program = f"""
