@@ -51,6 +51,7 @@ def doctor(elasticsearch_url: ElasticsearchUrl = None, speed: Speed = True, as_j
         embedder=settings.embedder,
         download_url=settings.elasticsearch_download_url,
         variant=settings.precision,
+        provider=settings.execution_provider,
         measured=partial(_measured, settings) if speed else None,
     )
     if as_json:

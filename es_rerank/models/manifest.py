@@ -285,8 +285,8 @@ class Manifest(ManifestPart):
         wanted = self.precision(precision)
         if wanted not in self.variants:
             raise ModelFolderError(
-                f"model {self.name} has no {wanted} variant, only {', '.join(sorted(self.variants))}; export "
-                "it again with that variant, or name none (ES_RERANK_PRECISION)"
+                f"model {self.name} has no {wanted} variant, only {', '.join(sorted(self.variants))}; name "
+                "none (ES_RERANK_PRECISION), or choose a model that has it"
             )
         return self.variants[wanted]
 

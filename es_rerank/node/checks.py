@@ -16,6 +16,7 @@ import psutil
 
 from ..addresses import masked, masked_in
 from ..engine.processor import architecture, cores, has_vnni, instruction_sets, processor_name
+from ..engine.session import CPU, Session
 from ..errors import ModelFolderError, SettingsError, UnreachableError
 from ..models.spec import ModelSpec, parse_model
 from ..retrievers.execution.product import older
@@ -99,6 +100,7 @@ def doctor(
     download_url: str | None = None,
     measured: Callable[[], Iterable[ModelSpeed]] | None = None,
     variant: Precision | None = None,
+    provider: str = CPU,
 ) -> Diagnosis:
     """Check the machine and Elasticsearch.
 
@@ -106,8 +108,9 @@ def doctor(
     and ``embedder`` are the models that would be served. ``download_url`` is the folder of a web server from
     which ``up`` would fetch Elastic's archive; it is not asked. ``measured`` returns the speeds of the
     models; without it nothing is measured. ``variant``: the precision that rerankers must have.
-    Nothing is started or changed. The checks
-    take up to about 30 seconds when a server or the Docker daemon does not respond.
+    ``provider``: the execution provider that runs the models; one that is not the CPU is tried on the bundled
+    reranker. Nothing is started or changed. The checks take up to about 30 seconds when a server or the
+    Docker daemon does not respond.
     """
     node = running(state_dir) if url is None else None
     address = url or (node.url if node else None)
@@ -120,8 +123,10 @@ def doctor(
         if runtime.status == "ok"
         else []
     )
-    speeds = tuple(measured()) if measured is not None and runtime.status == "ok" else ()
-    checks = (elasticsearch, *machine, runtime, *models, *map(speed_row, speeds))
+    providers = [_provider(provider)] if runtime.status == "ok" and provider != CPU else []
+    can_run = all(each.status == "ok" for each in (runtime, *providers))
+    speeds = tuple(measured()) if measured is not None and can_run else ()
+    checks = (elasticsearch, *machine, runtime, *providers, *models, *map(speed_row, speeds))
     version = health.version if health else None
     how: How | None = node.how if node else "given" if url else None
     kind = health.distribution if health else None
@@ -275,6 +280,22 @@ def _onnxruntime() -> Check:
     return Check("ONNX Runtime", "ok", f"{module.__version__}, {' '.join(module.get_available_providers())}")
 
 
+def _provider(provider: str) -> Check:
+    """Check whether the execution provider of the settings runs models here."""
+    from ..models.load import model_folder, reranker_manifest  # noqa: PLC0415 it loads ONNX Runtime
+
+    name, told = "Execution provider", f"{provider} runs the models"
+    try:
+        graph = model_folder(BUNDLED_RERANKER) / reranker_manifest(BUNDLED_RERANKER).variant(None)
+        Session(graph, provider)
+    except SettingsError as error:
+        what, _, remedy = error.message.rpartition("; ")
+        return Check(name, "fail", what, remedy)
+    except ModelFolderError as error:
+        return Check(name, "warn", error.message)
+    return Check(name, "ok", told)
+
+
 def speed_row(speed: ModelSpeed) -> Check:
     """Return the speed of a model as a check; ``warn`` when it could not be measured."""
     from .speed import WINDOW, WORDS  # noqa: PLC0415 it loads ONNX Runtime, which may not be installed
@@ -310,6 +331,7 @@ def check_model(
     from ..models.manifest import read_manifest  # noqa: PLC0415
 
     row, setting = _MODEL_ROWS[kind]
+    lacks = False
     try:
         spec = parse_model(name) if kind == "cross-encoder" else ModelSpec(name, "local", (name,))
         if spec.hosted:
@@ -332,15 +354,14 @@ def check_model(
             manifest = read_manifest(model_folder(name), kind=kind)
         else:
             manifest = reranker_manifest(spec.model)
+            lacks = variant is not None and variant not in manifest.variants
             manifest.variant(variant)
         checked = check_reranker(name) if spec.kind == "exit" else name
     except (ModelFolderError, SettingsError) as error:
-        return Check(
-            row,
-            "fail",
-            masked_in(error.message),
-            f"name an exported folder with {setting}, or reinstall es-rerank to repair the bundled model",
-        )
+        remedy = f"name an exported folder with {setting}, or reinstall es-rerank to repair the bundled model"
+        if lacks:
+            remedy = f"unset ES_RERANK_PRECISION, or name a model that has {variant} with {setting}"
+        return Check(row, "fail", masked_in(error.message), remedy)
     return Check(row, "ok", f"{checked} ({manifest.source})")
 
 

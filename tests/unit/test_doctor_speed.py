@@ -80,6 +80,7 @@ def test_a_precision_that_the_reranker_lacks_is_a_fault_and_is_not_measured(
     rows = {check["name"]: check for check in said["checks"]}
     assert rows["Reranker"]["status"] == "fail"
     assert "has no int8 variant, only fp32" in rows["Reranker"]["found"]
+    assert rows["Reranker"]["remedy"].startswith("unset ES_RERANK_PRECISION, or name a model that has int8")
 
 
 def test_it_can_leave_the_measurement_out(folders: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,3 +204,16 @@ def test_nothing_is_imported_and_what_was_imported_is_measured(
     ]
     assert checks.check_model("cross-encoder", graphs).status == "ok"
     assert checks.check_model("bi-encoder", jar).status == "ok"
+
+
+def test_an_execution_provider_that_does_not_run_here_is_a_fault(
+    folders: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"RERANKER": folders[0], "EMBEDDER": folders[1]}
+    said = doctor(monkeypatch, EXECUTION_PROVIDER="NoSuchExecutionProvider", **settings)
+    row = {check["name"]: check for check in said["checks"]}["Execution provider"]
+    assert (row["status"], said["ok"], said["speed"]) == ("fail", False, [])
+    assert "has no NoSuchExecutionProvider" in row["found"]
+    assert row["remedy"].startswith("install the build that has it")
+    said = doctor(monkeypatch, "--no-speed", EXECUTION_PROVIDER="CPUExecutionProvider", **settings)
+    assert "Execution provider" not in {check["name"] for check in said["checks"]}

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from hub_stand_in import Hub, serving_hub
 from huggingface_hub import HfApi, constants
+from huggingface_hub.utils._http import reset_sessions
 from ready_made import repository
 from tiny_models import tiny_cross_encoder
 
@@ -29,6 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hub_module, "_unreached", {})
+    reset_sessions()  # that of another test may be offline
 
 
 @pytest.fixture

@@ -143,7 +143,9 @@ def hub_fault(repository: str, error: BaseException) -> ModelFolderError:
         what = "could not be fetched: the Hugging Face Hub has had too many requests; wait, or set HF_TOKEN"
     else:
         reason, remedy = _reason(error)
-        what = f"could not be fetched from the Hugging Face Hub: {reason}; {remedy}. {_without(repository)}"
+        what = f"could not be fetched from the Hugging Face Hub: {reason}; {remedy}. "
+        what += f"If it has no ONNX, run es-rerank export {repository} OUT where the Hub is reached. "
+        what += _without(repository)
     return ModelFolderError(f"{repository} {what}")
 
 
