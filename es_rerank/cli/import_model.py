@@ -63,7 +63,8 @@ def import_model(
     name: Annotated[
         str | None,
         typer.Option(
-            help="Name under which the model is served; without it, the name of OUT.", show_default=False
+            help="Name under which the model is served; without it, that of OUT, or of the jar's model.",
+            show_default=False,
         ),
     ] = None,
     source: Annotated[

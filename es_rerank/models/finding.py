@@ -16,6 +16,9 @@ MODEL_PACKAGES = "es_rerank.models"
 model's name; its value is the package that holds the model's folder."""
 
 _BUNDLED = Path(__file__).with_name("bundled")
+_BUNDLE = {"es-rerank-zh-en-l6": "zh-en", "multilingual-e5-small-zh-en": "zh-en"}
+"""The models of the folder ``bundles`` of the repository, by their names: in which package each is."""
+
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 """An owner and a name. A path that begins with a slash or a dot is no id of the Hub."""
 
@@ -51,7 +54,22 @@ def folder_here(name_or_folder: str | Path) -> Path | None:
         return folder
     for entry_point in entry_points(group=MODEL_PACKAGES, name=str(name_or_folder)):
         return Path(str(files(entry_point.module) / entry_point.name))
+    _check_known(str(name_or_folder))
     return None if may_be_on_hub(name_or_folder) else folder
+
+
+def _check_known(name: str) -> None:
+    """Raise ModelFolderError for a name that is known, but not by itself, and which no folder here has."""
+    from .ready_made import maven  # noqa: PLC0415 as above
+
+    if name in _BUNDLE:
+        raise ModelFolderError(
+            f"{name} is not installed; in a clone of es-rerank, run: uv pip install ./bundles/{_BUNDLE[name]}"
+        )
+    if name in maven.MODELS:
+        raise ModelFolderError(
+            f"there is no folder {name}; write {maven.PREFIX}{name} for the embedder that Maven has"
+        )
 
 
 def may_be_on_hub(name_or_folder: str | Path) -> bool:

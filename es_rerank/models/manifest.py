@@ -359,7 +359,7 @@ def _text(folder: Path) -> str:
     if not folder.is_dir():
         fault = f"{folder} is not a folder" if folder.exists() else f"there is no folder {folder}"
         raise ModelFolderError(
-            f"{fault}; give an exported model folder, or make one with: es-rerank export MODEL {folder}"
+            f"{fault}; give the path of a model folder, or make one by: es-rerank import MODEL OUT, or export"
         )
     if (folder / MANIFEST).is_file():
         return (folder / MANIFEST).read_text(encoding="utf-8", errors="replace")
@@ -369,8 +369,8 @@ def _text(folder: Path) -> str:
             "OUT instead"
         )
     raise ModelFolderError(
-        f"{folder} has no {MANIFEST}; give an exported model folder, or make one with: es-rerank export "
-        "MODEL OUT"
+        f"{folder} has no {MANIFEST}; give the path of a model folder, or make one: es-rerank import MODEL "
+        "OUT, or export"
     )
 
 

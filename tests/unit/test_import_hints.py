@@ -11,6 +11,7 @@ from ready_made import quantise, repository
 from tiny_models import tiny_cross_encoder
 
 from es_rerank.errors import EsRerankError
+from es_rerank.models.load import check_embedder
 from es_rerank.models.ready_made import ImportOptions
 from es_rerank.models.ready_made.importing import import_model
 
@@ -73,3 +74,24 @@ def test_a_refused_import_says_what_to_type(tmp_path: Path, what: str) -> None:
     with pytest.raises(EsRerankError, match=re.escape(expected)):
         import_model(str(tmp_path / "repo"), tmp_path / "out", options)
     assert not list(tmp_path.glob("*out*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "es-rerank-zh-en-l6",
+            "is not installed; in a clone of es-rerank, run: uv pip install ./bundles/zh-en",
+        ),
+        ("multilingual-e5-small-zh-en", "run: uv pip install ./bundles/zh-en"),
+        ("bge-small-zh-v15", "write maven:bge-small-zh-v15 for the embedder that Maven has"),
+        ("bge-small-zh", "there is no folder bge-small-zh; give the path of a model folder, or make one by"),
+    ],
+)
+def test_a_name_that_is_known_says_where_its_model_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("es_rerank.models.finding.entry_points", lambda **_: ())
+    with pytest.raises(EsRerankError, match=re.escape(expected)):
+        check_embedder(name)

@@ -222,7 +222,8 @@ def test_a_jar_becomes_a_folder_by_the_command(
     assert ended.value.code in (None, 0)
     printed = json.loads(capsys.readouterr().out)
     manifest = read_manifest(out, kind="bi-encoder")
-    assert (printed["name"], printed["bi_encoder"]["query_prefix"]) == (manifest.name, "ask: ")
+    assert (printed["name"], printed["bi_encoder"]["query_prefix"]) == ("tiny", "ask: ")
+    assert manifest.name == "tiny" != out.name
     assert [(each.language, each.of) for each in manifest.sense or ()] == [("en", 10)]
 
 

@@ -92,7 +92,7 @@ def write_import(
 ) -> Manifest:
     """Write the files of an import into the empty folder ``made``; see ``import_model``."""
     if in_a_jar(model):
-        manifest = unpacked(model, made, replace(options, name=name))
+        manifest = unpacked(model, made, options)  # a jar's model has one name, wherever its folder is
         tokenizer = open_tokenizer(made / TOKENIZER)
         check_prefixes(manifest, tokenizer)
         write_manifest(made, manifest)

@@ -24,7 +24,8 @@ def check_embedder(embedder: Embedder, name: str, schema: IndexSchema) -> None:
     if schema.embedders and schema.embedders != {embedder.name}:
         recorded = ", ".join(sorted(schema.embedders))
         remedy = (
-            f"choose that embedder: --embedder {recorded}, or ES_RERANK_EMBEDDER={recorded}"
+            f"choose that embedder, or the path of its folder: --embedder {recorded}, or "
+            f"ES_RERANK_EMBEDDER={recorded}"
             if len(schema.embedders) == 1
             else "these indices need different embedders: search them one by one"
         )
