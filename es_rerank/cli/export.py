@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..export import DEFAULT_TOLERANCE, ExportOptions, Int8Range, export_model
-from ..models.catalog import ANSWERS
+from ..models.catalog import ANSWERS, ENCODERS
 from ..models.manifest import Manifest, ModelKind
 from ..text.prompted_pairs import PromptTruncation
 from .output import Json, print_json, stderr, stdout
@@ -38,9 +38,9 @@ def export(
     family: Annotated[
         str | None,
         typer.Option(
-            help="Model family: bert, xlm-roberta, bge, deberta-v2, modernbert; without it, the family of "
-            "the model's architecture. The families of monoT5 differ in their tokens for false and true: "
-            f"{ANSWERS}; without the option, monot5. Decoders are qwen3-reranker or mxbai-rerank-v2.",
+            help=f"Model family: {ENCODERS}; without it, the family of the model's architecture. The "
+            f"families of monoT5 differ in their tokens for false and true: {ANSWERS}; without the option, "
+            "monot5. Decoders are qwen3-reranker or mxbai-rerank-v2.",
             show_default=False,
         ),
     ] = None,

@@ -116,6 +116,9 @@ FAMILIES: tuple[Family, ...] = (
     Family("mxbai-rerank-v2", (), (), decoders=("Qwen2ForCausalLM",), asks=MXBAI_RERANK_V2),
 )
 
+ENCODERS: str = ", ".join(family.name for family in FAMILIES if family.fits("cross-encoder"))
+"""The families of encoders, as text for messages."""
+
 ANSWERS: str = "; ".join(
     f"{family.name} ({' '.join(family.answers)})" for family in FAMILIES if family.answers
 )

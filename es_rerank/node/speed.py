@@ -32,7 +32,7 @@ WORDS: dict[Why, str] = {
     "provider": "as the manifest says, because no CPU runs it",
     "overflow": "int8 would overflow on this processor",
     "disagrees": "int8 orders passages unlike fp32",
-    "measured": "the faster one here, or as fast and exact",
+    "measured": "as measured here",
     "remembered": "as an earlier measurement found",
     "undecided": "as the manifest says; the machine was too restless to tell which is faster, and the next "
     "load measures again",
