@@ -166,4 +166,6 @@ def _show(out: Path, manifest: Manifest) -> None:
     if beside:
         lines.append(f"int8 leaves {beside.agreement:.1%} of passage pairs in the order of fp32")
     lines.append(f"default: {manifest.default_variant}")
+    if manifest.kind != "bi-encoder" and manifest.calibration is None:
+        lines.append("no calibration: the first stage has no part in the order; es-rerank calibrate learns one")
     stdout.print("\n".join(lines), highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ import pytest
 from ready_made import quantise, repository
 from tiny_models import tiny_cross_encoder
 
+from es_rerank.cli.app import app
 from es_rerank.errors import EsRerankError
 from es_rerank.models.load import check_embedder
 from es_rerank.models.ready_made import ImportOptions
@@ -74,6 +75,15 @@ def test_a_refused_import_says_what_to_type(tmp_path: Path, what: str) -> None:
     with pytest.raises(EsRerankError, match=re.escape(expected)):
         import_model(str(tmp_path / "repo"), tmp_path / "out", options)
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_an_import_says_that_it_has_no_calibration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository(tmp_path / "repo")
+    with pytest.raises(SystemExit):
+        app(["import", str(tmp_path / "repo"), str(tmp_path / "out")])
+    assert "no calibration: the first stage has no part in the order" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
