@@ -103,6 +103,9 @@ Hashes = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hashes)]
 Precision = Annotated[Literal["fp32", "int8", "fp16"] | None, BeforeValidator(lambda value: value or None)]
 """A precision of models; an empty variable leaves it open."""
 
+Instruction = Annotated[str | None, BeforeValidator(lambda value: value or None)]
+"""What makes a passage relevant; an empty variable, as compose files write it, states none."""
+
 
 class Settings(BaseSettings):
     """All settings. Each is an environment variable ``ES_RERANK_<NAME>``; an unknown name is refused."""
@@ -223,7 +226,7 @@ class Settings(BaseSettings):
         "takes the faster one of fp32 and int8 on the CPU, and fp16 on a GPU if it has it. Embedders keep "
         "the precision that their folder names.",
     )
-    instruction: str | None = Field(
+    instruction: Instruction = Field(
         default=None,
         description="What makes a passage relevant, in a sentence, for rerankers that read it: decoders such "
         "as Qwen3-Reranker. Without it, they read the instruction that their folder names.",

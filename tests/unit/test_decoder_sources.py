@@ -10,6 +10,7 @@ import pytest
 
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.models.catalog import family_named
+from es_rerank.models.ready_made.contract import read_contract
 from es_rerank.models.source import SourceOptions
 from es_rerank.models.source.decoders import check_answers
 from es_rerank.models.source.model import read_source
@@ -59,6 +60,21 @@ def test_family_instruction_and_tokens_can_be_named(tmp_path: Path) -> None:
     assert contract is not None
     assert (contract.instruction, contract.false_token, contract.true_token) == ("find laws", "false", "true")
     assert contract.prompt == family_named("mxbai-rerank-v2").asks.prompt  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", [None, "decoder", "bi-encoder"])
+@pytest.mark.parametrize("model_type", [None, "SentenceTransformer"])
+def test_an_embedder_made_of_a_decoder_is_neither_exported_nor_imported(
+    kind: Any, model_type: str | None, tmp_path: Path
+) -> None:
+    types = ("models.Transformer", "models.Pooling", "models.Normalize")
+    modules = [{"type": f"sentence_transformers.{name}", "path": ""} for name in types]
+    (source(tmp_path) / "modules.json").write_text(json.dumps(modules))
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(ModelFolderError, match=r"an embedder made of a decoder .* as remote:URL"):
+        read_source(tmp_path, SourceOptions(kind=kind))
+    with pytest.raises(ModelFolderError, match=r"an embedder made of a decoder .* as remote:URL"):
+        read_contract(tmp_path, tmp_path / "model.onnx", SourceOptions(kind=kind), (1, 3, 8))
 
 
 @pytest.mark.parametrize(
@@ -112,13 +128,14 @@ def test_a_module_that_scores_by_two_tokens_says_it(tmp_path: Path) -> None:
     [
         (SCORED, {"true_token_id": 3}, "the logit of one token"),
         ([*SCORED, {"type": "x.Dense"}], {}, "the modules Transformer, LogitScore, Dense, and a decoder"),
+        ([SCORED[0], {"type": "x.Pooling"}], {}, "the modules Transformer, Pooling, and a decoder"),
     ],
 )
 def test_modules_that_score_otherwise_are_refused(
     modules: list[dict[str, str]], settings: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelFolderError, match=message):
-        read_source(scored(tmp_path, modules, **settings), SourceOptions())
+        read_source(scored(tmp_path, modules, **settings), DECODER)
 
 
 @pytest.mark.parametrize(

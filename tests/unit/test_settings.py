@@ -110,6 +110,14 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_stops_nothing(
     assert read_settings().window == 7
 
 
+@pytest.mark.parametrize(("value", "instruction"), [("", None), ("find laws", "find laws")])
+def test_an_empty_variable_states_no_instruction(
+    value: str, instruction: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ES_RERANK_INSTRUCTION", value)
+    assert read_settings().instruction == instruction
+
+
 def test_what_docker_sets_for_a_link_of_our_name_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "NAME": "/web/es-rerank",

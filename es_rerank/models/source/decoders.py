@@ -15,6 +15,7 @@ LOGIT_SCORE = "LogitScore"
 
 _ROTATIONS = frozenset({None, "default", "linear", "yarn", "llama3"})
 """Kinds of rotary positions whose angles depend on the position alone, so that a table can hold them."""
+_POOLING = "Pooling"
 _SERVED = "run it in a rerank server and name that server as remote:URL"
 
 
@@ -23,8 +24,23 @@ def is_decoder(folder: Path, architecture: str) -> bool:
     return architecture.endswith("ForCausalLM") or LOGIT_SCORE in module_types(folder)
 
 
+def refuse_embedder(folder: Path, architecture: str) -> None:
+    """Raise ModelFolderError for an embedder with the architecture of a decoder, such as Qwen3-Embedding."""
+    types = module_types(folder)
+    stated = (read_json(folder / "config_sentence_transformers.json") or {}).get("model_type")
+    if architecture.endswith("ForCausalLM") and _POOLING in types and stated != "CrossEncoder":
+        raise ModelFolderError(
+            f"{folder} is an embedder made of a decoder ({architecture} with the modules {', '.join(types)}, "
+            "as Qwen3-Embedding has), and such embedders are neither exported nor imported here; run it in "
+            "an embedding server and name that server as remote:URL"
+        )
+
+
 def refuse_decoder(folder: Path, architecture: str, remedy: str) -> None:
-    """Raise ModelFolderError, with the remedy, for a model that scores by its next token."""
+    """Raise ModelFolderError for a model that scores by its next token, with the remedy, and for an embedder
+    with the architecture of a decoder.
+    """
+    refuse_embedder(folder, architecture)
     if is_decoder(folder, architecture):
         raise ModelFolderError(
             f"{folder} is a decoder that scores by its next token ({architecture or LOGIT_SCORE}), as "
@@ -84,7 +100,7 @@ def check_answers(folder: Path, answers: tuple[int, int]) -> None:
 
 def _check_modules(folder: Path) -> None:
     types = module_types(folder)
-    if LOGIT_SCORE not in types:
+    if types in ([], ["Transformer"]):
         return
     if types != ["Transformer", LOGIT_SCORE]:
         raise ModelFolderError(

@@ -13,7 +13,14 @@ from ..contracts import BiEncoderContract, CrossEncoderContract, DecoderContract
 from ..manifest import ModelKind
 from . import SourceOptions
 from .contracts import bi_encoder_contract, cross_encoder_contract, decoder_contract, monot5_contract
-from .decoders import LOGIT_SCORE, check_architecture, check_decoder, is_decoder, refuse_decoder
+from .decoders import (
+    LOGIT_SCORE,
+    check_architecture,
+    check_decoder,
+    is_decoder,
+    refuse_decoder,
+    refuse_embedder,
+)
 from .files import BI_ENCODER_MODULES, label_names, module_settings, module_types, read_json
 
 if TYPE_CHECKING:
@@ -59,6 +66,7 @@ def read_source(folder: Path, options: SourceOptions) -> SourceModel:
         )
     architecture = next(iter(config.get("architectures") or ()), "")
     _refuse(folder, config, architecture)
+    refuse_embedder(folder, architecture)
     kind = options.kind or _kind(folder, config, architecture)
     if kind == "decoder":
         check_architecture(folder, architecture)
