@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,8 +149,7 @@ class Session:
     def _feeds(
         self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]
     ) -> dict[str, npt.NDArray[Any]]:
-        arrays = feeds(self._inputs, ids, type_ids)
-        return {name: rows.astype(_DTYPES[self._inputs[name]], copy=False) for name, rows in arrays.items()}
+        return typed_feeds(self._inputs, ids, type_ids)
 
     def _check_inputs(self) -> None:
         """Raise ModelFolderError when the graph asks for anything else than an encoder's inputs."""
@@ -313,6 +312,16 @@ def _silent() -> RunOptions:
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     return options
+
+
+def typed_feeds(
+    inputs: Mapping[str, str], ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return what ``feeds`` returns, int64 or int32. ``inputs`` holds the type of each input by its name, as
+    ONNX Runtime states it.
+    """
+    arrays = feeds(inputs, ids, type_ids)
+    return {name: rows.astype(_DTYPES[inputs[name]], copy=False) for name, rows in arrays.items()}
 
 
 def feeds(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from ..engine.session import CPU, feeds
+from ..engine.session import CPU, typed_feeds
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -98,5 +98,6 @@ class Probe:
 
     def values(self, tokens: int) -> dict[str, npt.NDArray[Any]]:
         """Return the tensors by name, for two drawn sequences of ``tokens`` tokens without padding."""
-        inputs = feeds([node.name for node in self._session.get_inputs()], *self._sequences.rows(tokens))
-        return dict(zip(self._names, self._session.run(self._names, inputs), strict=True))
+        inputs = {node.name: node.type for node in self._session.get_inputs()}
+        arrays = typed_feeds(inputs, *self._sequences.rows(tokens))
+        return dict(zip(self._names, self._session.run(self._names, arrays), strict=True))

@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from ..engine.session import feeds, output_that_is_read
+from ..engine.session import output_that_is_read, typed_feeds
 from .probing import Sequences
 
 DOMAIN = "com.microsoft"
@@ -173,7 +173,9 @@ def _agree(before: Path, after: Path, sequences: Sequences, lengths: Sequence[in
     for tokens in lengths:
         ids, types = sequences.rows(tokens)
         expected, actual = (
-            session.run([read], feeds([node.name for node in session.get_inputs()], ids, types))[0]
+            session.run(
+                [read], typed_feeds({node.name: node.type for node in session.get_inputs()}, ids, types)
+            )[0]
             for session in sessions
         )
         if (

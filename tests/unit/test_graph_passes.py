@@ -105,6 +105,21 @@ def test_a_pass_holds_for_pairs_with_segments_and_special_tokens(
     assert np.abs(Session(path).run([pair.ids], [pair.type_ids]) - scores).max() < 1e-5
 
 
+@pytest.mark.parametrize("made", [encoder, rotary_encoder])
+def test_inputs_in_32_bits_get_the_passes(made: Any, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"scaled": True} if made is encoder else {"local": (False, True)}
+    path = made(tmp_path / "model.onnx", **options)
+    model = onnx.load(path)
+    for each in model.graph.input:
+        each.type.tensor_type.elem_type = TensorProto.INT32
+    onnx.save(model, path)
+    tokenizer().save(str(tmp_path / TOKENIZER))
+    ids, types = [[5, 6, 7, 8]], [[0] * 4]
+    scores = Session(path).run(ids, types)
+    assert run_passes(path, "cross-encoder", LONGEST) == ("attention", "first_row")
+    assert np.abs(Session(path).run(ids, types) - scores).max() < 1e-5
+
+
 def test_the_output_that_is_read_decides(tmp_path: Path) -> None:
     path = encoder(tmp_path / "model.onnx", scaled=True)
     model = onnx.load(path)

@@ -107,7 +107,7 @@ def exit_layers(folder: Path) -> list[int]:
 def answer_ids(contract: MonoT5Contract | DecoderContract, tokenizer: Tokenizer) -> tuple[int, int]:
     """Return the token ids of the answers false and true.
 
-    Raises SettingsError when the vocabulary has no such token.
+    Raises SettingsError when the vocabulary has no such token, or both are one token.
     """
     ids = [tokenizer.token_to_id(token) for token in (contract.false_token, contract.true_token)]
     for token, number in zip((contract.false_token, contract.true_token), ids, strict=True):
@@ -117,6 +117,11 @@ def answer_ids(contract: MonoT5Contract | DecoderContract, tokenizer: Tokenizer)
                 f"the vocabulary has no token {token}, so the model was not trained to answer with it; name "
                 f"its family with --family{known}or its tokens with --false-token and --true-token"
             )
+    if ids[0] == ids[1]:
+        raise SettingsError(
+            f"{contract.true_token} is the token of both answers, so that every score would be 0; name two "
+            "tokens with --false-token and --true-token"
+        )
     return ids[0], ids[1]
 
 
