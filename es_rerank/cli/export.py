@@ -13,7 +13,7 @@ from ..export import DEFAULT_TOLERANCE, ExportOptions, Int8Range, export_model
 from ..models.catalog import ANSWERS, ENCODERS
 from ..models.manifest import Manifest, ModelKind
 from ..text.prompted_pairs import PromptTruncation
-from .output import Json, print_json, stderr, stdout
+from .output import Json, print_json, say, stdout
 from .stopping import signals_as_exit
 
 
@@ -226,7 +226,7 @@ def export(
         force=force,
     )
     with redirect_stdout(sys.stderr), signals_as_exit():  # torch and optimum print to stdout
-        manifest = export_model(model, out, options, say=lambda text: stderr.print(text, highlight=False))
+        manifest = export_model(model, out, options, say=say)
     if as_json:
         print_json(manifest.model_dump(mode="json", exclude_none=True))
     else:
@@ -236,7 +236,7 @@ def export(
 def _show(out: Path, manifest: Manifest) -> None:
     """Print a summary of the exported folder in a few lines."""
     contract = f"{manifest.kind}, {manifest.family}, {manifest.max_length} tokens"
-    lines = [f"[bold]{manifest.name}[/] ({contract}) in {out}"]
+    lines = [f"{manifest.name} ({contract}) in {out}"]
     lines += [f"  {name}  {record.bytes / 1e6:.1f} MB" for name, record in manifest.files.items()]
     if manifest.parity is not None:
         lines.append(
@@ -250,4 +250,4 @@ def _show(out: Path, manifest: Manifest) -> None:
             f"fp16, padded, differs from torch by at most {fp16.max_difference:.1e} and leaves "
             f"{fp16.agreement:.1%} of passage pairs in torch's order"
         )
-    stdout.print("\n".join(lines), highlight=False, soft_wrap=True)
+    stdout.print("\n".join(lines), highlight=False, soft_wrap=True, markup=False, emoji=False)

@@ -9,7 +9,7 @@ import typer
 
 from ..models.manifest import Manifest
 from ..models.ready_made import ImportOptions, Rewrite
-from .output import Json, print_json, stderr, stdout
+from .output import Json, print_json, say, stdout
 from .stopping import signals_as_exit
 
 
@@ -135,9 +135,7 @@ def import_model(
         force=force,
     )
     with signals_as_exit():
-        manifest = make(
-            model, out, options, rewrite=_rewrite(), say=lambda text: stderr.print(text, highlight=False)
-        )
+        manifest = make(model, out, options, rewrite=_rewrite(), say=say)
     if as_json:
         print_json(manifest.model_dump(mode="json", exclude_none=True))
     else:
@@ -156,7 +154,7 @@ def _rewrite() -> Rewrite | None:
 def _show(out: Path, manifest: Manifest) -> None:
     """Print a summary of the imported folder in a few lines."""
     contract = f"{manifest.kind}, {manifest.family}, {manifest.max_length} tokens"
-    lines = [f"[bold]{manifest.name}[/] ({contract}) in {out}; licence: {manifest.licence}"]
+    lines = [f"{manifest.name} ({contract}) in {out}; licence: {manifest.licence}"]
     lines += [f"  {name}  {record.bytes / 1e6:.1f} MB" for name, record in manifest.files.items()]
     if manifest.passes:
         lines.append(f"graph passes on fp32: {', '.join(manifest.passes)}")
@@ -167,5 +165,7 @@ def _show(out: Path, manifest: Manifest) -> None:
         lines.append(f"int8 leaves {beside.agreement:.1%} of passage pairs in the order of fp32")
     lines.append(f"default: {manifest.default_variant}")
     if manifest.kind != "bi-encoder" and manifest.calibration is None:
-        lines.append("no calibration: the first stage has no part in the order; es-rerank calibrate learns one")
-    stdout.print("\n".join(lines), highlight=False, soft_wrap=True)
+        lines.append(
+            "no calibration: the first stage has no part in the order; es-rerank calibrate learns one"
+        )
+    stdout.print("\n".join(lines), highlight=False, soft_wrap=True, markup=False, emoji=False)

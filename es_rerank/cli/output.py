@@ -131,6 +131,11 @@ def print_json(value: Any) -> None:  # noqa: ANN401 any JSON value
     print_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
+def say(text: str) -> None:
+    """Print a line on stderr as it is: brackets and colons in names are no markup."""
+    stderr.print(text, markup=False, emoji=False, highlight=False)
+
+
 def print_text(text: str) -> None:
     """Print a text on stdout unchanged and flush it; if the reader of stdout has gone, exit without a
     message.

@@ -46,6 +46,7 @@ RERANKERS: frozenset[ModelKind] = frozenset({"cross-encoder", "monot5", "decoder
 """The kinds of model that score pairs of query and passage; the other kind embeds texts."""
 
 _READ_BYTES = 1 << 20
+IMPORTED = ("es-rerank", "imported")  # the folders within the user's cache that hold imports by name
 
 
 class FileRecord(ManifestPart):
@@ -333,7 +334,9 @@ def verify(folder: Path, manifest: Manifest, graph: str) -> None:
     others = manifest.others(graph)
     for name, record in manifest.files.items():
         if name not in others and file_record(folder / name).sha256 != record.sha256:
-            raise ModelFolderError(f"{folder / name} does not have the checksum of its manifest; {_ALTERED}")
+            kept = folder.parent.parts[-2:] == IMPORTED
+            remedy = f"delete {folder}, and it is imported anew" if kept else _ALTERED
+            raise ModelFolderError(f"{folder / name} does not have the checksum of its manifest; {remedy}")
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -23,7 +23,9 @@ def free_place(out: Path, *, force: bool) -> Path:
         filled = (place.exists() and not place.is_dir()) or (place.is_dir() and any(place.iterdir()))
     except (OSError, RuntimeError) as error:  # a link to itself is a RuntimeError
         raise SettingsError(f"{out} cannot be read ({error}); choose another folder") from error
-    if filled and not (force and place.is_dir()):
+    if filled and not place.is_dir():
+        raise SettingsError(f"{out} is a file; choose another place for the folder")
+    if filled and not force:
         raise SettingsError(f"{out} exists already; choose another folder, or replace it with --force")
     if place.is_mount():
         raise SettingsError(f"{out} is a mount point, which cannot be replaced; name a folder inside it")

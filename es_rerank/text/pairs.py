@@ -98,7 +98,9 @@ def open_tokenizer(path: Path) -> Tokenizer:
 
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises a plain Exception for every error in the file
+    except BaseException as error:  # a plain Exception for every error in the file, or a panic of Rust
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise ModelFolderError(
             f"{path} is not a tokenizer that can be read ({error}); export the model again"
         ) from error

@@ -59,14 +59,14 @@ def test_places_that_cannot_be_replaced_are_told_before_the_work(tmp_path: Path)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for place, said in {
         "/": "exists already",
-        str(tmp_path / "file"): "exists already",
+        str(tmp_path / "file"): "is a file",
         str(tmp_path / "loop"): "cannot be read",
     }.items():
         with pytest.raises(SettingsError, match=said):
             free_place(Path(place), force=False)
     with pytest.raises(SettingsError, match=r"is a mount point.*name a folder inside it"):
         free_place(Path("/"), force=True)
-    with pytest.raises(SettingsError, match="exists already"):
+    with pytest.raises(SettingsError, match="is a file; choose another place"):
         free_place(tmp_path / "file", force=True)
 
 

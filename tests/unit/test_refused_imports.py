@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,11 +155,18 @@ def handlers() -> Iterator[None]:
 def test_a_signal_ends_an_import_as_ctrl_c_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    """While Maven runs: the signal is the answer of its stand-in."""
+    """While Maven runs, and the command waits for it."""
+    started: list[int] = []
+
+    def interrupted(process: subprocess.Popen[str], *_: object, **__: object) -> None:
+        started.append(process.pid)
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
     tiny_jar(tmp_path / "jars/tiny.jar", monkeypatch)
     program = tmp_path / "bin/mvn"
     program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nkill -{int(number)} $PPID\nexec sleep 600\n")
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
     program.chmod(0o755)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
@@ -167,5 +175,5 @@ def test_a_signal_ends_an_import_as_ctrl_c_does(
     assert done.exit_code == 128 + number, (done.output, done.exception)
     assert list((tmp_path / "outs").iterdir()) == []
     with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+        os.kill(started[0], 0)
     assert signal.getsignal(number).__name__ == "nobody"  # type: ignore[union-attr]

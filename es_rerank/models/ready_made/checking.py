@@ -121,3 +121,15 @@ def _runs(session: Session, ids: list[int], segment: int) -> bool:
 
 def _short(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def check_logits(graph: Path, last: str) -> None:
+    """Raise ModelFolderError when the operator that computes a reranker's output gives no logit.
+
+    LogSoftmax does: the difference of its two outputs is the log-odds.
+    """
+    if last in {"Sigmoid", "HardSigmoid", "Softmax", "Tanh"}:
+        raise ModelFolderError(
+            f"{graph} ends in {last}, so that it gives probabilities and not logits; take another graph with "
+            "--graph, or run: es-rerank export MODEL OUT"
+        )

@@ -15,10 +15,11 @@ from typing import Literal
 
 import numpy as np
 
+from ...engine.session import output_that_is_read
 from ...errors import ModelFolderError
 
 _MODEL_GRAPH, _MODEL_FUNCTIONS = 7, 25
-_GRAPH_NODE, _GRAPH_INITIALIZER, _FUNCTION_NODE = 1, 5, 7
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_OUTPUT, _VALUE_NAME, _FUNCTION_NODE = 1, 5, 12, 1, 7
 _NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE = 1, 2, 4, 5
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH = 5, 6
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_EXTERNAL = 1, 2, 8, 9, 13
@@ -46,6 +47,10 @@ _SEVEN_BITS = 64
 """Largest weight that a processor without VNNI adds up exactly."""
 _DEEPEST = 16
 """Most graphs inside each other; real ones have two."""
+_MOST_DIMS = 64
+"""Most dimensions of a tensor; real ones have four."""
+_PASSED_ON = frozenset({"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+"""Operators that pass on the numbers of their first input."""
 _LEAST = 256
 """A weight with fewer numbers is a constant of the calculation, whose type says nothing."""
 
@@ -63,6 +68,8 @@ class _Found:
     scales: bool = False
     multiplied: set[str] = field(default_factory=set)
     dequantised: dict[str, str] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
+    made_by: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,8 @@ class GraphFacts:
     files with weights, as the graph itself names them. ``signed``, ``largest``, ``per_channel`` and
     ``dynamic`` describe int8: whether some weights of products are signed, the largest absolute value of the
     signed ones (None where it is not known), whether each column has a scale of its own, and whether
-    activations get their scale in each run.
+    activations get their scale in each run. ``last`` is the operator that computes the output that
+    ``Session.run`` returns.
     """
 
     kind: Literal["fp32", "int8", "fp16", "other"]
@@ -83,6 +91,7 @@ class GraphFacts:
     largest: int | None = None
     per_channel: bool = False
     dynamic: bool = False
+    last: str = ""
 
     @property
     def seven_bits(self) -> bool:
@@ -98,9 +107,10 @@ def read_graph(path: Path) -> GraphFacts:
             # It is closed when nothing refers to a part of it any more.
             _model(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), found)
     except (OSError, ValueError) as error:
-        raise ModelFolderError(
-            f"{path} is not an ONNX graph that can be read ({error}); fetch it again, whole"
-        ) from error
+        again = (
+            f"delete {path.resolve()} and fetch it again" if path.is_symlink() else "fetch it again, whole"
+        )
+        raise ModelFolderError(f"{path} is not an ONNX graph that can be read ({error}); {again}") from error
     if not found.operators:
         raise ModelFolderError(f"{path} is not an ONNX graph: it has no operators; fetch it again, whole")
     return _facts(found)
@@ -130,7 +140,20 @@ def _facts(found: _Found) -> GraphFacts:
         largest=max(known) if known and len(known) == len(signed) else None,
         per_channel=found.scales,
         dynamic=bool(found.operators & _DYNAMIC),
+        last=_last(found),
     )
+
+
+def _last(found: _Found) -> str:
+    """Return the operator that computes the output that is read; empty where an input is passed on."""
+    if not found.outputs:
+        return ""
+    operator, value = "", output_that_is_read(found.outputs)
+    for _ in range(len(found.made_by)):
+        operator, value = found.made_by.get(value, ("", ""))
+        if operator not in _PASSED_ON:
+            break
+    return operator
 
 
 def _model(data: memoryview, found: _Found) -> None:
@@ -138,7 +161,7 @@ def _model(data: memoryview, found: _Found) -> None:
         _graph(graph, found, 0)
     for function in _parts(data, _MODEL_FUNCTIONS):
         for node in _parts(function, _FUNCTION_NODE):
-            _node(node, found, 0)
+            _node(node, found, 1)
 
 
 def _graph(data: memoryview, found: _Found, depth: int) -> None:
@@ -146,6 +169,9 @@ def _graph(data: memoryview, found: _Found, depth: int) -> None:
         raise ValueError(f"more than {_DEEPEST} graphs inside each other")
     for node in _parts(data, _GRAPH_NODE):
         _node(node, found, depth)
+    if depth == 0:
+        for output in _parts(data, _GRAPH_OUTPUT):
+            found.outputs += map(_text, _parts(output, _VALUE_NAME))
     for tensor in _parts(data, _GRAPH_INITIALIZER):
         _tensor(tensor, found)
 
@@ -160,6 +186,9 @@ def _node(data: memoryview, found: _Found, depth: int) -> None:
         for graph in _parts(attribute, _ATTRIBUTE_GRAPH):
             _graph(graph, found, depth + 1)
     found.operators.add(operator)
+    if depth == 0:
+        for output in outputs:
+            found.made_by[output] = (operator, inputs[0] if inputs else "")
     if operator in _PRODUCTS:
         found.multiplied.update(inputs)
     elif operator == "DequantizeLinear" and inputs and outputs:
@@ -174,6 +203,8 @@ def _tensor(data: memoryview, found: _Found) -> None:
     external = list(_parts(data, _TENSOR_EXTERNAL))
     for entry in external:
         _location(entry, found)
+    if len(sizes) > _MOST_DIMS:
+        raise ValueError(f"a tensor of more than {_MOST_DIMS} dimensions")
     count = math.prod(sizes)
     if name.endswith("_scale") and count > 1:
         found.scales = True

@@ -114,10 +114,12 @@ def choose(model: str, files: Sequence[str], *, graph: str | None, only: Precisi
             f"{model} has no ready-made ONNX graph (onnx/model.onnx); if it has torch weights, run: "
             "es-rerank export MODEL OUT"
         )
-    for folder in FOLDERS:
+    chosen: dict[Precision, str] = {}
+    for folder in FOLDERS:  # that of the convention goes before the root, for each precision
         names = {PurePosixPath(name).stem: name for name in present if _folder(name) == folder}
-        if chosen := _of_folder(names, only):
-            return Choice(chosen, _said(names, chosen, only))
+        chosen = _of_folder(names, only) | chosen
+    if chosen:
+        return Choice(chosen, _said(present, chosen, only))
     if only is not None and (others := _other_precisions(present)):
         raise ModelFolderError(f"{model} has no graph in {only}, only {', '.join(others)}; leave --only out")
     if len(present) == 1 and not _is_part(present[0]):
@@ -155,13 +157,13 @@ def _other_precisions(present: Sequence[str]) -> list[str]:
     return [f"{name} ({stated[stem]})" for name in present if (stem := PurePosixPath(name).stem) in stated]
 
 
-def _said(names: dict[str, str], chosen: dict[Precision, str], only: Precision | None) -> tuple[str, ...]:
+def _said(present: Sequence[str], chosen: dict[Precision, str], only: Precision | None) -> tuple[str, ...]:
     """Return why an int8 graph was chosen, and which graphs were left out."""
     lines = []
-    int8 = [stem for stem in _INT8[machine()] if stem in names]
+    int8 = [name for name in present if PurePosixPath(name).stem in _INT8[machine()]]
     if "int8" in chosen and len(int8) > 1:
         lines.append(f"int8: {chosen['int8']} of {len(int8)} files, because {_SUITS[machine()]}")
-    left = [name for name in names.values() if name not in chosen.values()]
+    left = [name for name in present if name not in chosen.values()]
     few = sorted(name for name in left if _bits(name))
     if few:
         lines.append(f"not taken: {', '.join(few)}, because graphs in 16 and 4 bits are not run here")

@@ -7,16 +7,13 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ...addresses import masked_in
 from ...errors import ModelFolderError
 from ...settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
+from .hub_files import Listing, list_files
 from .maven import MODELS, PREFIX
-
-if TYPE_CHECKING:
-    from huggingface_hub.hf_api import ModelInfo
 
 _REST_S = 15.0
 """Seconds in which a Hub that was not reached is not asked again: a check of several models waits once."""
@@ -42,7 +39,7 @@ _REASONS: tuple[tuple[frozenset[str], str, str], ...] = (
         "write it with https:// and a host",
     ),
     (
-        frozenset({"JSONDecodeError"}),
+        frozenset({"JSONDecodeError", "NotTheHubError", "RecursionError", "TooManyRedirects"}),
         "{host} does not answer as the Hub does",
         f"check HF_ENDPOINT and the network, or {_ELSE}",
     ),
@@ -69,25 +66,27 @@ _unreached: dict[str, tuple[float, Exception]] = {}
 
 
 def faults() -> tuple[type[Exception], ...]:
-    """Return what huggingface_hub raises: from version 1.0 on also the errors of httpx."""
+    """Return what huggingface_hub raises: from version 1.0 on also the errors of httpx. It follows redirects
+    of files by calling itself, so that one without end is a RecursionError.
+    """
     import httpx  # noqa: PLC0415 only needed after a fault
 
-    return (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL)
+    return (OSError, ValueError, RecursionError, httpx.HTTPError, httpx.InvalidURL)
 
 
-def ask(repository: str, revision: str | None = None) -> ModelInfo:
+def ask(repository: str, revision: str | None = None) -> Listing:
     """Return what the Hub says about a repository: its commit and its files.
 
-    It is asked once, for at most ``HF_HUB_ETAG_TIMEOUT`` seconds (10 without this variable). A Hub whose name
-    is not known, or which did not answer, is not asked again for 15 seconds. Raises one of ``faults``.
+    It is asked once, for at most twice ``HF_HUB_ETAG_TIMEOUT`` seconds (10 without this variable). A Hub whose
+    name is not known, or which did not answer, is not asked again for 15 seconds. Raises one of ``faults``.
     """
-    from huggingface_hub import HfApi, constants  # noqa: PLC0415 only those who name a Hub id need it
+    from huggingface_hub import constants  # noqa: PLC0415 only those who name a Hub id need it
 
     at, before = _unreached.get(constants.ENDPOINT, (-_REST_S, None))
     if before is not None and time.monotonic() - at < _REST_S:
         raise before.with_traceback(None)
     try:
-        return HfApi().model_info(repository, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        return list_files(repository, revision, constants.HF_HUB_ETAG_TIMEOUT)
     except faults() as error:
         if any(isinstance(each, (socket.gaierror, TimeoutError)) for each in _chain(error)):
             _unreached[constants.ENDPOINT] = (time.monotonic(), error)

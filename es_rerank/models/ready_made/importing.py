@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...addresses import masked_in
 from ...engine.processor import adds_bytes_exactly
 from ...engine.session import Session
 from ...errors import ModelFolderError, SettingsError
@@ -26,6 +26,7 @@ from ..manifest import (
     Imported,
     Int8Parity,
     Manifest,
+    ModelKind,
     Precision,
     Sense,
     file_record,
@@ -33,11 +34,12 @@ from ..manifest import (
 )
 from ..parity_pairs import LEAST_AGREEMENT, PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
 from ..placing import free_place, put_in_place
+from ..source.contracts import pooling_settings
 from ..source.limits import check_prefixes, check_words
 from ..source.model import LEAST_WINDOW, SourceModel
 from . import ImportOptions, Rewrite, Say
 from .card import licence_of
-from .checking import check_rows, check_vocabulary, output_shape, running_window
+from .checking import check_logits, check_rows, check_vocabulary, output_shape, running_window
 from .contract import read_contract
 from .graph_file import GraphFacts, read_graph
 from .graphs import choose
@@ -45,6 +47,7 @@ from .maven import in_a_jar, unpacked
 from .origin import Origin, origin_of, statements
 from .quantised import int8_beside, quantisation_of, vectors_beside
 from .sense import embedder_sense, languages, reranker_sense, sense_warning
+from .tokenizer_file import save_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -129,6 +132,10 @@ class _Import:
         source_folder, files = self._take()
         tokenizer = self._save_tokenizer(files)
         contract = self._checked(files, tokenizer)
+        if contract.kind != "bi-encoder" and options.name is None:
+            self._name = self._name.rpartition("/")[
+                2
+            ]  # an index records the embedder's name, so it stays whole
         passes = self._rewritten(contract, rewrite)
         manifest = self._manifest(contract, source_folder, passes)
         check_prefixes(manifest, tokenizer)
@@ -138,7 +145,7 @@ class _Import:
         manifest = manifest.model_copy(
             update={
                 "sense": sense,
-                "default_variant": self._default(beside),
+                "default_variant": self._default(contract.kind, beside),
                 "imported": Imported(graphs=self._graphs, weights=self._weights(), int8_beside_fp32=beside),
             }
         )
@@ -162,14 +169,18 @@ class _Import:
         for name in choice.graphs.values():
             facts = read_graph(folder / name)
             self._add(name, facts)
-            beside = PurePosixPath(name).parent
-            data = [str(beside / _inside(folder / name, each)) for each in facts.external]
+            data = [str(_parent(name) / _inside(folder / name, each)) for each in facts.external]
             if data:
                 origin.fetch(data)
         for precision, name in self._graphs.items():
             shutil.copyfile(folder / name, self._made / _GRAPHS[precision])
             for each in self._facts[precision].external:
-                shutil.copyfile(folder / PurePosixPath(name).parent / each, self._made / each)
+                if (self._made / each).exists() and len({*map(_parent, self._graphs.values())}) > 1:
+                    raise ModelFolderError(
+                        f"two graphs of {origin.name} keep their weights in files called {each}; take one of "
+                        "them with --only fp32 or --only int8"
+                    )
+                shutil.copyfile(folder / _parent(name) / each, self._made / each)
         graphs_folder = (folder / next(iter(self._graphs.values()))).parent
         beside_graph = (graphs_folder / "config.json").is_file() and not (folder / "config.json").is_file()
         return folder, graphs_folder if beside_graph else folder
@@ -200,18 +211,8 @@ class _Import:
         self._graphs[precision], self._facts[precision] = name, facts
 
     def _save_tokenizer(self, files: Path) -> Tokenizer:
-        """Write ``tokenizer.json`` without truncation and padding, as an export does."""
-        places = [files, *(files / PurePosixPath(name).parent for name in self._graphs.values())]
-        found = next((place / TOKENIZER for place in places if (place / TOKENIZER).is_file()), None)
-        if found is None:
-            raise ModelFolderError(
-                f"{self._origin.name} has no {TOKENIZER}, which only transformers can make of its "
-                "vocabulary; run: es-rerank export MODEL OUT"
-            )
-        tokenizer = open_tokenizer(found)
-        tokenizer.encode_special_tokens = False  # as in the file; whoever opens it says how it is used
-        tokenizer.save(str(self._made / TOKENIZER), pretty=False)
-        return open_tokenizer(self._made / TOKENIZER)
+        places = [files, *(files / _parent(name) for name in self._graphs.values())]
+        return save_tokenizer(self._origin.name, files, places, self._made / TOKENIZER)
 
     def _checked(self, files: Path, tokenizer: Tokenizer) -> SourceModel:
         """Return the contract of the graphs, after trial runs of each."""
@@ -221,6 +222,8 @@ class _Import:
             shown = Path(self._origin.name) / self._graphs[precision]
             session = _opened(graph, shown)
             contract = read_contract(files, shown, self._options, output_shape(shown, session))
+            if contract.kind == "cross-encoder":
+                check_logits(shown, self._facts[precision].last)
             check_vocabulary(shown, session, tokenizer)
             window = running_window(
                 shown, session, contract.max_length, asked=self._options.max_length is not None
@@ -246,7 +249,7 @@ class _Import:
         return replace(first, max_length=min(contract.max_length for contract in contracts))
 
     def _say_pooling(self, files: Path, pooling: str) -> None:
-        if not (files / "1_Pooling" / "config.json").is_file():
+        if not pooling_settings(files):
             self._say(
                 f"warning: no file of {self._origin.name} states how its vectors are pooled, so {pooling} is "
                 "taken; if its authors take the first token, as those of BGE do, give --pooling cls"
@@ -258,8 +261,8 @@ class _Import:
             return ()
         if rewrite is None:
             self._say(
-                "the graph passes were left out, because onnx is not installed: after uv pip install onnx "
-                "(no torch), an import makes an fp32 graph that takes less time on long passages"
+                "the graph passes were left out: after uv pip install onnx (no torch), es-rerank import "
+                "makes an fp32 graph that takes less time on long passages"
             )
             return ()
         graph = self._made / _GRAPHS["fp32"]
@@ -289,10 +292,16 @@ class _Import:
             )
         return figures
 
-    def _default(self, beside: Int8Parity | None) -> Precision:
-        """Return int8 where it is there, agrees with fp32, and adds up exactly on this processor."""
+    def _default(self, kind: ModelKind, beside: Int8Parity | None) -> Precision:
+        """Return int8 where it is there, agrees with fp32, and adds up exactly on this processor.
+
+        For an embedder it is fp32: vectors of one index may be made on several machines, and they must not
+        depend on the processor that the import ran on.
+        """
         if "fp32" not in self._graphs or "int8" not in self._graphs:
             return next(iter(self._graphs))
+        if kind == "bi-encoder":
+            return "fp32"
         exact = adds_bytes_exactly() or not quantisation_of(self._facts["int8"]).may_overflow
         agrees = beside is None or beside.agreement >= LEAST_AGREEMENT
         return "int8" if exact and agrees else "fp32"
@@ -304,7 +313,7 @@ class _Import:
 
     def _manifest(self, contract: SourceModel, folder: Path, passes: tuple[GraphPass, ...]) -> Manifest:
         origin, options = self._origin, self._options
-        name = options.source or origin.name
+        name = masked_in(options.source or origin.name)
         return Manifest(
             name=self._name,
             kind=contract.kind,
@@ -328,6 +337,10 @@ class _Import:
             },
             versions=_versions(),
         )
+
+
+def _parent(name: str) -> PurePosixPath:
+    return PurePosixPath(name).parent
 
 
 def _refuse(model: str, out: Path) -> None:
@@ -384,6 +397,3 @@ def _results(made: Path, manifest: Manifest, precision: Precision) -> FloatArray
 
 def _versions() -> dict[str, str]:
     return {library: version(library) for library in _LIBRARIES}
-
-
-__all__: Sequence[str] = ("ImportOptions", "import_from", "import_model", "write_import")

@@ -242,6 +242,8 @@ def _opened(jar: Path, remedy: str) -> Iterator[zipfile.ZipFile]:
 
 
 def _file(jar: Path) -> BinaryIO:
+    if jar.exists() and not jar.is_file():
+        raise ModelFolderError(f"{jar} is not a file; give the path of a jar")
     try:
         return jar.open("rb")
     except OSError as error:

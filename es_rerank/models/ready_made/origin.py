@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -79,6 +79,13 @@ def origin_of(model: str, revision: str | None) -> Origin:
     return HubOrigin(model, revision)
 
 
+def _listed(folder: Path) -> Iterator[Path]:
+    """Yield what lies in a folder and in those of its folders that say what the model is."""
+    for place in (folder, folder / "onnx", folder / "1_Pooling"):
+        if place == folder or place.is_dir():
+            yield from place.iterdir()
+
+
 class FolderOrigin:
     """A local folder in the layout of the Hub."""
 
@@ -89,11 +96,11 @@ class FolderOrigin:
         self.revision: str | None = None
         try:
             self.files = sorted(
-                path.relative_to(folder).as_posix()
-                for place in (folder, folder / "onnx", folder / "1_Pooling")
-                if place == folder or place.is_dir()
-                for path in place.iterdir()
-                if path.is_file()
+                {
+                    path.relative_to(folder).as_posix()
+                    for path in (*_listed(folder), *folder.glob("*/*.onnx"))
+                    if path.is_file()
+                }
             )
         except OSError as error:
             raise ModelFolderError(
@@ -116,11 +123,9 @@ class HubOrigin:
     def __init__(self, repository: str, revision: str | None = None) -> None:
         self.name = repository
         try:
-            info = ask(repository, revision)
+            self.revision, self.files = ask(repository, revision)
         except faults() as error:
             raise hub_fault(repository, error) from error
-        self.revision = info.sha
-        self.files = sorted(each.rfilename for each in info.siblings or ())
 
     def fetch(self, names: Iterable[str]) -> Path:
         """Fetch files into the Hub's own cache, unless they are there; return the folder of the commit."""

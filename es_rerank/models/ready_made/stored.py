@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import ModelFolderError
-from ..manifest import MANIFEST, file_record, parse_manifest, read_manifest
+from ..manifest import IMPORTED, MANIFEST, file_record, parse_manifest, read_manifest
 from ..placing import put_in_place
 from . import ImportOptions
 from .graph_file import read_graph
@@ -32,8 +32,12 @@ from .origin import FolderOrigin, HubOrigin, Origin, statements
 
 _LOG = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised when imports are made in another way, so that older ones are made anew."""
+
+
+_NAME_BYTES = 120
+"""So much of a folder's name is part of the name of its import; file systems take 255 bytes."""
 
 
 def holds_ready_made(folder: Path) -> bool:
@@ -75,7 +79,7 @@ def _key_of(origin: FolderOrigin, folder: Path) -> str:
             digest.update(f"{name} {file_record(folder / name).sha256}\n".encode())
     except OSError as error:
         raise _unreadable(folder, error) from error
-    return f"{_plain(origin.name)}-{digest.hexdigest()[:16]}"
+    return f"{_short(_plain(origin.name))}-{digest.hexdigest()[:16]}"
 
 
 def _key_of_jar(name: str, digest: str) -> str:
@@ -139,13 +143,13 @@ def _ready_made(origin: HubOrigin) -> Path:
         )
     owner_and_name = repository.replace("/", "--")
     key = f"{owner_and_name}-{_FORMAT}-{origin.revision}-{machine()}"
-    folder = _of_origin(origin, key, repository.rpartition("/")[2])
+    folder = _of_origin(origin, key, repository)
     _remember(repository, folder)
     return folder
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "es-rerank" / "imported"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").joinpath(*IMPORTED)
 
 
 def of_jar(model: str) -> Path:
@@ -283,6 +287,11 @@ def _last_seen(repository: str, error: BaseException) -> Path | None:
 def _plain(name: str) -> str:
     """Return a name of a folder as one that every file system takes."""
     return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "model"
+
+
+def _short(name: str) -> str:
+    """Return the beginning of a name: with a checksum and the endings of other files, it is a file's name."""
+    return name.encode()[:_NAME_BYTES].decode(errors="ignore")
 
 
 def _say(text: str) -> None:

@@ -189,21 +189,40 @@ def bi_encoder_contract(folder: Path, config: Mapping[str, Any], options: Source
             f"the vectors of {folder} are compared by dot product, and an export gives unit vectors, which "
             "lose their lengths; choose another model"
         )
-    prompts = settings.get("prompts") or {}
-    query, passage = prompts.get("query", ""), prompts.get("document", "") or prompts.get("passage", "")
+    if (cut := settings.get("truncate_dim")) and int(cut) < hidden_size(config):
+        raise ModelFolderError(
+            f"the vectors of {folder} are cut to {cut} dimensions (truncate_dim), which is not done here; "
+            "choose another model"
+        )
+    query, passage = _prompts(settings)
     contract = BiEncoderContract(
         dims=hidden_size(config),
         pooling=options.pooling or _pooling(folder),
         query_prefix=query if options.query_prefix is None else options.query_prefix,
         passage_prefix=passage if options.passage_prefix is None else options.passage_prefix,
     )
-    without_prompt = (read_json(folder / "1_Pooling" / "config.json") or {}).get("include_prompt") is False
-    if without_prompt and contract.pooling == "mean" and contract.query_prefix + contract.passage_prefix:
+    prefixed = contract.pooling == "mean" and contract.query_prefix + contract.passage_prefix
+    if prefixed and pooling_settings(folder).get("include_prompt") is False:
         raise ModelFolderError(
-            f"{folder / '1_Pooling' / 'config.json'} leaves the prompt out of the mean (include_prompt), and "
-            "here the mean is over all tokens; choose another model"
+            f"the pooling of {folder} leaves the prompt out of the mean (include_prompt), and here the mean "
+            "is over all tokens; choose another model"
         )
     return contract
+
+
+def _prompts(settings: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what is put before a query and before a passage.
+
+    A side that has no prompt of its own gets the one that sentence-transformers' ``encode`` puts before every
+    text (base/model.py, ``_resolve_prompt``).
+    """
+    prompts = settings.get("prompts") or {}
+    default = prompts.get(settings.get("default_prompt_name")) or ""
+    sides = []
+    for names in (("query",), ("document", "passage", "corpus")):
+        own = [prompts[name] or "" for name in names if name in prompts]
+        sides.append(next(filter(None, own), "") if own else default)
+    return sides[0], sides[1]
 
 
 def hidden_size(config: Mapping[str, Any]) -> int:
@@ -211,8 +230,22 @@ def hidden_size(config: Mapping[str, Any]) -> int:
     return int(config.get("hidden_size") or config.get("d_model") or config["dim"])  # BERT, T5, DistilBERT
 
 
+def pooling_settings(folder: Path) -> Mapping[str, Any]:
+    """Return what sentence-transformers states about its pooling; empty where it states nothing."""
+    modules = read_json(folder / "modules.json") or []
+    named = [each.get("path") for each in modules if str(each.get("type", "")).endswith(".Pooling")]
+    place = Path(str(named[0])).name if named and named[0] else "1_Pooling"
+    found = read_json(folder / place / "config.json")
+    if found is None and place != "1_Pooling":
+        raise ModelFolderError(
+            f"{folder} keeps its pooling in {place}, which was not fetched; state --pooling, or copy the "
+            "whole model into a folder here"
+        )
+    return found or {}
+
+
 def _pooling(folder: Path) -> Literal["mean", "cls"]:
-    stated = read_json(folder / "1_Pooling" / "config.json") or {"pooling_mode_mean_tokens": True}
+    stated = pooling_settings(folder) or {"pooling_mode_mean_tokens": True}
     modes = {
         key.removeprefix("pooling_mode_")
         for key, value in stated.items()
