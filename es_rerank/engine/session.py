@@ -262,7 +262,8 @@ def _loaded(path: Path, provider: str) -> InferenceSession:
     if provider not in (installed := onnxruntime.get_available_providers()):
         raise SettingsError(
             f"this ONNX Runtime has no {provider}, only {', '.join(installed)}; "
-            "install the build that has it, such as onnxruntime-gpu"
+            "install the build that has it in the place of onnxruntime, such as onnxruntime-gpu for "
+            "CUDAExecutionProvider (docs/models.md, On a GPU), or write one of these names"
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
