@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_decoder import tiny_qwen_tokenizer
 
 from es_rerank.errors import ModelFolderError, SettingsError
 from es_rerank.models.catalog import family_named
 from es_rerank.models.ready_made.contract import read_contract
 from es_rerank.models.source import SourceOptions
 from es_rerank.models.source.decoders import check_answers
-from es_rerank.models.source.model import read_source
+from es_rerank.models.source.model import answer_ids, read_source
 
 DECODER = SourceOptions(kind="decoder")
 SCORED = [
@@ -60,6 +62,35 @@ def test_family_instruction_and_tokens_can_be_named(tmp_path: Path) -> None:
     assert contract is not None
     assert (contract.instruction, contract.false_token, contract.true_token) == ("find laws", "false", "true")
     assert contract.prompt == family_named("mxbai-rerank-v2").asks.prompt  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", [1]),
+        ("config.json", {"architectures": "Qwen3ForCausalLM"}),
+        ("config.json", {"rope_scaling": "yarn"}),
+        ("config.json", {"use_sliding_window": True, "sliding_window": "x"}),
+        ("config.json", {"max_position_embeddings": "abc"}),
+        ("config.json", {"max_position_embeddings": float("inf")}),
+        ("tokenizer_config.json", {"model_max_length": "x"}),
+        ("modules.json", {"type": 3}),
+        ("modules.json", [1]),
+    ],
+)
+def test_a_value_of_another_type_is_a_fault_of_the_folder(name: str, content: Any, tmp_path: Path) -> None:
+    path = source(tmp_path) / name
+    if path.exists() and isinstance(content, dict):
+        content = json.loads(path.read_text()) | content
+    path.write_text(json.dumps(content))
+    with pytest.raises(ModelFolderError, match=r"cannot be read|no JSON object"):
+        read_source(tmp_path, DECODER)
+
+
+@pytest.mark.parametrize("option", [{"pooling": "cls"}, {"query_prefix": "q: "}, {"passage_prefix": ""}])
+def test_an_option_of_vectors_is_not_taken_in_silence(option: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="fit only a bi-encoder, and this model is a decoder"):
+        read_source(source(tmp_path), replace(DECODER, **option))
 
 
 @pytest.mark.parametrize("kind", [None, "decoder", "bi-encoder"])
@@ -113,6 +144,14 @@ def test_a_language_model_is_a_reranker_only_when_it_is_said(tmp_path: Path) -> 
         SettingsError, match=r"do not say whether it was trained to rerank; .* --kind decoder"
     ):
         read_source(source(tmp_path), SourceOptions())
+
+
+def test_one_token_is_no_two_answers(tmp_path: Path) -> None:
+    options = replace(DECODER, false_token="yes", true_token="yes")
+    contract = read_source(source(tmp_path), options).decoder
+    assert contract is not None
+    with pytest.raises(SettingsError, match="yes is the token of both answers"):
+        answer_ids(contract, tiny_qwen_tokenizer())
 
 
 def test_a_module_that_scores_by_two_tokens_says_it(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ..manifest import ModelKind
 from ..source import SourceOptions
 from ..source.contracts import bi_encoder_contract, refuse_changed_inputs, stated_activation
 from ..source.decoders import refuse_decoder
-from ..source.files import read_json
+from ..source.files import architecture_of, read_json, readable
 from ..source.model import SourceModel, kind_of_modules, window
 
 UNLISTED = "unlisted"
@@ -35,21 +35,8 @@ def read_contract(folder: Path, graph: Path, options: SourceOptions, shape: tupl
     files that cannot be read, or that do not fit the graph, and SettingsError when an option is needed, or
     does not fit the model.
     """
-    try:
+    with readable(folder):
         return _read(folder, graph, options, shape)
-    except (
-        TypeError,
-        ValueError,
-        OverflowError,
-        KeyError,
-        AttributeError,
-        IndexError,
-        RecursionError,
-    ) as error:
-        raise ModelFolderError(
-            f"the configuration in {folder} has a value that cannot be read "
-            f"({type(error).__name__}: {error}); fetch the model again"
-        ) from error
 
 
 def _read(folder: Path, graph: Path, options: SourceOptions, shape: tuple[int, ...]) -> SourceModel:
@@ -60,7 +47,7 @@ def _read(folder: Path, graph: Path, options: SourceOptions, shape: tuple[int, .
         )
     if not isinstance(config, dict):
         raise ModelFolderError(f"{folder / 'config.json'} is no JSON object; fetch it again")
-    architecture = next((str(name) for name in config.get("architectures") or ()), "")
+    architecture = architecture_of(config)
     refuse_decoder(
         folder,
         architecture,

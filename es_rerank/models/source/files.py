@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,37 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 any JSON value
         return content
     except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{path} is not JSON ({error}); fetch the model again") from error
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """Raise ModelFolderError where the block finds a value of another type in the files of ``folder``."""
+    try:
+        yield
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+        KeyError,
+        AttributeError,
+        IndexError,
+        RecursionError,
+    ) as error:
+        raise ModelFolderError(
+            f"the configuration in {folder} has a value that cannot be read "
+            f"({type(error).__name__}: {error}); fetch the model again"
+        ) from error
+
+
+def architecture_of(config: Mapping[str, Any]) -> str:
+    """Return the first architecture that ``config.json`` names, empty when it names none.
+
+    Raises TypeError when its architectures are no list.
+    """
+    names = config.get("architectures") or []
+    if not isinstance(names, list):
+        raise TypeError(f"architectures is {names!r} and no list")
+    return str(names[0]) if names else ""
 
 
 def module_types(folder: Path) -> list[str]:

@@ -21,7 +21,15 @@ from .decoders import (
     refuse_decoder,
     refuse_embedder,
 )
-from .files import BI_ENCODER_MODULES, label_names, module_settings, module_types, read_json
+from .files import (
+    BI_ENCODER_MODULES,
+    architecture_of,
+    label_names,
+    module_settings,
+    module_types,
+    read_json,
+    readable,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -58,13 +66,20 @@ def read_source(folder: Path, options: SourceOptions) -> SourceModel:
     Raises ModelFolderError for a folder that is not a torch model that can be exported. Raises SettingsError
     when an option is needed, or does not fit the model.
     """
+    with readable(folder):
+        return _read(folder, options)
+
+
+def _read(folder: Path, options: SourceOptions) -> SourceModel:
     config = read_json(folder / "config.json")
     if config is None:
         raise ModelFolderError(
             f"{folder} has no config.json: it is not a torch model in the layout of transformers; give such "
             "a folder or a Hub id"
         )
-    architecture = next(iter(config.get("architectures") or ()), "")
+    if not isinstance(config, dict):
+        raise ModelFolderError(f"{folder / 'config.json'} is no JSON object; fetch the model again")
+    architecture = architecture_of(config)
     _refuse(folder, config, architecture)
     refuse_embedder(folder, architecture)
     kind = options.kind or _kind(folder, config, architecture)
@@ -132,6 +147,12 @@ def _refuse_options(kind: ModelKind, options: SourceOptions) -> None:
         raise SettingsError(
             "--false-token, --true-token and --truncation fit only a monot5 (the tokens a decoder too), and "
             f"this model is a {kind}; leave them out"
+        )
+    of_vectors = (options.pooling, options.query_prefix, options.passage_prefix)
+    if kind != "bi-encoder" and any(each is not None for each in of_vectors):
+        raise SettingsError(
+            "--pooling, --query-prefix and --passage-prefix fit only a bi-encoder, and this model is a "
+            f"{kind}; leave them out"
         )
     if kind != "decoder" and options.instruction is not None:
         raise SettingsError(f"--instruction fits only a decoder, and this model is a {kind}; leave it out")
