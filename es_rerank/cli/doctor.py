@@ -51,6 +51,8 @@ def doctor(elasticsearch_url: ElasticsearchUrl = None, speed: Speed = True, as_j
         embedder=settings.embedder,
         download_url=settings.elasticsearch_download_url,
         variant=settings.precision,
+        # Of several rerankers that are served, one is enough that reads an instruction.
+        instruction=None if settings.more_rerankers else settings.instruction,
         provider=settings.execution_provider,
         measured=partial(_measured, settings) if speed else None,
     )

@@ -26,6 +26,7 @@ from .account import default_cache, home_of
 from .lifecycle import NONE_RUNS, obstacles, running
 from .probe import Health, probe
 from .record import Distribution, How
+from .told import with_instruction
 
 if TYPE_CHECKING:
     from ..models.manifest import Precision
@@ -100,6 +101,7 @@ def doctor(
     download_url: str | None = None,
     measured: Callable[[], Iterable[ModelSpeed]] | None = None,
     variant: Precision | None = None,
+    instruction: str | None = None,
     provider: str = CPU,
 ) -> Diagnosis:
     """Check the machine and Elasticsearch.
@@ -108,6 +110,7 @@ def doctor(
     and ``embedder`` are the models that would be served. ``download_url`` is the folder of a web server from
     which ``up`` would fetch Elastic's archive; it is not asked. ``measured`` returns the speeds of the
     models; without it nothing is measured. ``variant``: the precision that rerankers must have.
+    ``instruction``: the one that the reranker must read.
     ``provider``: the execution provider that runs the models; one that is not the CPU is tried on the bundled
     reranker. Nothing is started or changed. The checks take up to about 30 seconds when a server or the
     Docker daemon does not respond.
@@ -118,11 +121,10 @@ def doctor(
     nodes = [_docker(), _archive(download_url), _jdk(), _maven()]
     machine = [_python(), *nodes, _disk(state_dir), _memory(), cpu_row()]
     runtime = _onnxruntime()
-    models = (
-        [check_model("cross-encoder", reranker, variant), check_model("bi-encoder", embedder)]
-        if runtime.status == "ok"
-        else []
-    )
+    models = []
+    if runtime.status == "ok":
+        row = with_instruction(check_model("cross-encoder", reranker, variant), reranker, instruction)
+        models = [row, check_model("bi-encoder", embedder)]
     providers = [_provider(provider)] if runtime.status == "ok" and provider != CPU else []
     can_run = all(each.status == "ok" for each in (runtime, *providers))
     speeds = tuple(measured()) if measured is not None and can_run else ()

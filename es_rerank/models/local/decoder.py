@@ -63,14 +63,7 @@ class Decoder(LocalReranker):
         return 2
 
     def _reading(self, manifest: Manifest, tokenizer: Tokenizer) -> Pairs:
-        contract = _contract(manifest)
-        self._prompts = DecoderPairEncoder(
-            tokenizer,
-            max_length=manifest.max_length,
-            prompt=contract.prompt,
-            instruction=self.instruction,
-            instructed=contract.instructed,
-        )
+        self._prompts = prompts_of(manifest, tokenizer, self.instruction)
         return self._prompts
 
     def _runner(self, reads: GraphRunner, *, by_row: bool) -> BatchRunner[float]:
@@ -115,6 +108,21 @@ class _PromptEstimate(TokenEstimate):
             for sequence in sequences
         ]
         super().learn(pool, "", texts, read)
+
+
+def prompts_of(manifest: Manifest, tokenizer: Tokenizer, instruction: str | None) -> DecoderPairEncoder:
+    """Return what fills the prompts of a decoder; ``instruction`` is None for the decoder's own.
+
+    Raises ModelFolderError when the instruction leaves too few tokens for query and document.
+    """
+    contract = _contract(manifest)
+    return DecoderPairEncoder(
+        tokenizer,
+        max_length=manifest.max_length,
+        prompt=contract.prompt,
+        instruction=contract.instruction if instruction is None else instruction,
+        instructed=contract.instructed,
+    )
 
 
 def _contract(manifest: Manifest) -> DecoderContract:
