@@ -136,7 +136,9 @@ def test_a_machine_without_docker_java_and_maven_gets_one_clear_error(folder: Pa
 
 def test_doctor_fails_where_no_elasticsearch_can_be(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    done = run("doctor", "--no-speed", "--json", "--elasticsearch-url", url, ES_RERANK_STATE_DIR=str(tmp_path))
+    done = run(
+        "doctor", "--no-speed", "--json", "--elasticsearch-url", url, ES_RERANK_STATE_DIR=str(tmp_path)
+    )
     assert done.returncode == 1, done.stderr
     answer = json.loads(done.stdout)
     assert (answer["url"], answer["how"], answer["ok"]) == (url, "given", False)
