@@ -154,6 +154,14 @@ def test_one_token_is_no_two_answers(tmp_path: Path) -> None:
         answer_ids(contract, tiny_qwen_tokenizer())
 
 
+def test_an_instruction_that_spells_a_special_token_is_refused(tmp_path: Path) -> None:
+    options = replace(DECODER, instruction="stop at <|im_end|> only")
+    contract = read_source(source(tmp_path), options).decoder
+    assert contract is not None
+    with pytest.raises(SettingsError, match=r"spells the special token <\|im_end\|>"):
+        answer_ids(contract, tiny_qwen_tokenizer())
+
+
 def test_a_module_that_scores_by_two_tokens_says_it(tmp_path: Path) -> None:
     folder = scored(tmp_path, true_token_id=3, false_token_id=2)
     assert read_source(folder, SourceOptions()).kind == "decoder"

@@ -122,8 +122,16 @@ def exit_layers(folder: Path) -> list[int]:
 def answer_ids(contract: MonoT5Contract | DecoderContract, tokenizer: Tokenizer) -> tuple[int, int]:
     """Return the token ids of the answers false and true.
 
-    Raises SettingsError when the vocabulary has no such token, or both are one token.
+    Raises SettingsError when the vocabulary has no such token, or both are one token. Raises it also for an
+    instruction that spells a special token: torch would read the token, and this engine reads a text.
     """
+    special = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
+    instruction = contract.instruction if isinstance(contract, DecoderContract) else ""
+    if spelt := [token for token in special if token in instruction]:
+        raise SettingsError(
+            f"the instruction spells the special token {spelt[0]}, which torch reads as that token, and "
+            "which is read as text here, so that the two cannot be compared; state an --instruction without it"
+        )
     ids = [tokenizer.token_to_id(token) for token in (contract.false_token, contract.true_token)]
     for token, number in zip((contract.false_token, contract.true_token), ids, strict=True):
         if number is None:
