@@ -129,8 +129,8 @@ def answer_ids(contract: MonoT5Contract | DecoderContract, tokenizer: Tokenizer)
     instruction = contract.instruction if isinstance(contract, DecoderContract) else ""
     if spelt := [token for token in special if token in instruction]:
         raise SettingsError(
-            f"the instruction spells the special token {spelt[0]}, which torch reads as that token, and "
-            "which is read as text here, so that the two cannot be compared; state an --instruction without it"
+            f"the instruction spells the special token {spelt[0]}, which torch reads as a token, and which "
+            "is read as text here, so that the two cannot be compared; state an --instruction without it"
         )
     ids = [tokenizer.token_to_id(token) for token in (contract.false_token, contract.true_token)]
     for token, number in zip((contract.false_token, contract.true_token), ids, strict=True):
