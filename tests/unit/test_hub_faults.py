@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 from hub_stand_in import Hub, serving_hub
-from huggingface_hub import HfApi, constants
+from huggingface_hub import constants
 from huggingface_hub.utils._http import reset_sessions
 from ready_made import repository
 from tiny_models import tiny_cross_encoder
@@ -22,6 +22,7 @@ from es_rerank.export.fetching import fetch_model
 from es_rerank.models.load import model_folder
 from es_rerank.models.ready_made import hub as hub_module
 from es_rerank.models.ready_made.hub import hub_fault
+from es_rerank.models.ready_made.hub_files import list_files
 from es_rerank.models.ready_made.importing import import_model
 from es_rerank.research.bench.weights import source_folder
 
@@ -96,8 +97,8 @@ def test_a_name_that_is_not_known_is_looked_up_once_for_several_models(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []
-    ask = HfApi.model_info
-    monkeypatch.setattr(HfApi, "model_info", lambda *a, **k: asked.append(a[1]) or ask(*a, **k))  # type: ignore[func-returns-value]
+    ask = list_files
+    monkeypatch.setattr(hub_module, "list_files", lambda *a: asked.append(a[0]) or ask(*a))  # type: ignore[func-returns-value]
     monkeypatch.setattr(constants, "ENDPOINT", "https://hub.example")
     monkeypatch.setattr(socket, "getaddrinfo", unknown_name)
     for name in (NAME, "owner/other", NAME):

@@ -77,8 +77,9 @@ def faults() -> tuple[type[Exception], ...]:
 def ask(repository: str, revision: str | None = None) -> Listing:
     """Return what the Hub says about a repository: its commit and its files.
 
-    It is asked once, for at most twice ``HF_HUB_ETAG_TIMEOUT`` seconds (10 without this variable). A Hub whose
-    name is not known, or which did not answer, is not asked again for 15 seconds. Raises one of ``faults``.
+    It is asked once, for at most twice ``HF_HUB_ETAG_TIMEOUT`` seconds (10 without this variable). A Hub
+    whose name is not known, or which did not answer, is not asked again for 15 seconds. Raises one of
+    ``faults``.
     """
     from huggingface_hub import constants  # noqa: PLC0415 only those who name a Hub id need it
 

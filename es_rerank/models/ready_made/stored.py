@@ -141,6 +141,11 @@ def _ready_made(origin: HubOrigin) -> Path:
             f"ready-made ONNX graphs (it has no onnx/model.onnx); run: es-rerank export {repository} OUT, "
             "and give OUT instead"
         )
+    if origin.revision is None:
+        raise ModelFolderError(
+            f"the Hub states no commit of {repository}, so that nobody could tell when an import of it is "
+            f"out of date; run: es-rerank import {repository} OUT, and give OUT instead"
+        )
     owner_and_name = repository.replace("/", "--")
     key = f"{owner_and_name}-{_FORMAT}-{origin.revision}-{machine()}"
     folder = _of_origin(origin, key, repository)
