@@ -193,6 +193,8 @@ def test_a_folder_is_imported_by_its_content(cache: Path, tmp_path: Path) -> Non
     source = repository(tmp_path / "a folder")
     before = score(source)
     assert model_folder(source) == folders(cache)[0]
+    (source / "README.md").write_text((source / "README.md").read_text() + "A line more.\n")
+    assert score(source) == before
     shutil.move(source, tmp_path / "elsewhere")
     shutil.copytree(tmp_path / "elsewhere", source)
     assert score(source) == before
@@ -200,6 +202,8 @@ def test_a_folder_is_imported_by_its_content(cache: Path, tmp_path: Path) -> Non
     quantise(source, "onnx/model_quantized.onnx")
     score(source)
     assert len(folders(cache)) == 2
+    (source / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert read_manifest(model_folder(source)).licence == "mit"
     assert not list(source.glob(MANIFEST))
 
 

@@ -177,3 +177,12 @@ def test_a_signal_ends_an_import_as_ctrl_c_does(
     with pytest.raises(ProcessLookupError):
         os.kill(started[0], 0)
     assert signal.getsignal(number).__name__ == "nobody"  # type: ignore[union-attr]
+
+
+def test_a_length_that_memory_cannot_hold_is_refused_before_the_trial(tmp_path: Path) -> None:
+    source = repository(tmp_path / "repo")
+    stated = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    (source / "config.json").write_text(json.dumps(stated | {"max_position_embeddings": None}))
+    with pytest.raises(SettingsError, match=r"--max-length 9000000 takes \d+\.\d GB for one sequence"):
+        import_model(str(source), tmp_path / "out", ImportOptions(max_length=9_000_000))
+    assert not (tmp_path / "out").exists()

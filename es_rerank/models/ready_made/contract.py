@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ...engine.memory import available_bytes
 from ...errors import ModelFolderError, SettingsError
 from ..catalog import FAMILIES, Family, family_named
 from ..contracts import BiEncoderContract, CrossEncoderContract, Truncation
@@ -20,6 +21,10 @@ from ..source.model import SourceModel, kind_of_modules, window
 UNLISTED = "unlisted"
 """The family of an architecture that the catalog does not list: what it computes lies in the graph, and a
 pair that is too long is cut as everywhere else."""
+
+_HEADS = 12
+"""Attention heads where ``config.json`` states none: those of BERT's base size."""
+_FLOAT32 = 4
 
 _NO, _YES = (
     frozenset({"0", "false", "irrelevant", "negative", "no", "not_relevant", "not relevant", "non-relevant"}),
@@ -69,6 +74,8 @@ def _read(folder: Path, graph: Path, options: SourceOptions, shape: tuple[int, .
         family,
         window(folder, config, family, options.max_length),
     )
+    if options.max_length is not None:
+        _check_memory(source.max_length, int(config.get("num_attention_heads") or _HEADS))
     if kind == "cross-encoder":
         return replace(source, cross_encoder=_cross_encoder(folder, config, family, graph, shape[1]))
     return replace(source, bi_encoder=_bi_encoder(folder, config, options, graph, shape[2]))
@@ -79,6 +86,20 @@ def _kind(architecture: str, shape: tuple[int, ...]) -> ModelKind:
     if architecture.endswith("ForSequenceClassification"):
         return "cross-encoder"
     return "bi-encoder" if len(shape) == 3 else "cross-encoder"
+
+
+def _check_memory(tokens: int, heads: int) -> None:
+    """Raise SettingsError when one layer's attention to every token of a sequence does not fit into memory.
+
+    A graph without a table of positions runs any length, and the trial of one that is too long would take
+    the memory of others.
+    """
+    needed, free = heads * tokens * tokens * _FLOAT32, available_bytes()
+    if needed > free:
+        raise SettingsError(
+            f"--max-length {tokens} takes {needed / 1e9:.1f} GB for one sequence, and {free / 1e9:.1f} GB "
+            "are free; choose a smaller one"
+        )
 
 
 def _check_head(graph: Path, kind: ModelKind, shape: tuple[int, ...]) -> None:

@@ -77,7 +77,7 @@ def faults() -> tuple[type[Exception], ...]:
 def ask(repository: str, revision: str | None = None) -> Listing:
     """Return what the Hub says about a repository: its commit and its files.
 
-    It is asked once, for at most twice ``HF_HUB_ETAG_TIMEOUT`` seconds (10 without this variable). A Hub
+    It is asked once, for at most ``HF_HUB_ETAG_TIMEOUT`` seconds (10 without this variable). A Hub
     whose name is not known, or which did not answer, is not asked again for 15 seconds. Raises one of
     ``faults``.
     """

@@ -32,7 +32,7 @@ class NotTheHubError(ValueError):
 def list_files(repository: str, revision: str | None, timeout_s: float) -> Listing:
     """Return what a repository holds at a revision, None for the newest commit.
 
-    Connection and answer take at most twice ``timeout_s``, also where a server sends a byte now and then.
+    Connection and answer take at most ``timeout_s`` seconds, also where a server sends a byte now and then.
     Raises NotTheHubError, TimeoutError, and what huggingface_hub raises.
     """
     from huggingface_hub.utils import (  # type: ignore[attr-defined] # noqa: PLC0415 only needed for a Hub id
@@ -50,7 +50,7 @@ def list_files(repository: str, revision: str | None, timeout_s: float) -> Listi
 
     # A read cannot be stopped from outside: the thread ends when the server does, or with the process.
     threading.Thread(target=read, daemon=True).start()
-    return _listing(answer.result(2 * timeout_s))
+    return _listing(answer.result(timeout_s))
 
 
 def _answer(repository: str, revision: str | None, timeout_s: float) -> bytes:

@@ -23,6 +23,7 @@ from ...errors import ModelFolderError
 from ..manifest import IMPORTED, MANIFEST, file_record, parse_manifest, read_manifest
 from ..placing import put_in_place
 from . import ImportOptions
+from .card import CARD, LICENCES, licence_of
 from .graph_file import read_graph
 from .graphs import choose, graphs_among, machine
 from .hub import faults, hub_fault, refused, short_retries
@@ -77,6 +78,7 @@ def _key_of(origin: FolderOrigin, folder: Path) -> str:
     try:
         for name in _read_files(origin, folder):
             digest.update(f"{name} {file_record(folder / name).sha256}\n".encode())
+        digest.update(f"{licence_of(folder)}".encode(errors="replace"))
     except OSError as error:
         raise _unreadable(folder, error) from error
     return f"{_short(_plain(origin.name))}-{digest.hexdigest()[:16]}"
@@ -213,7 +215,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _read_files(origin: FolderOrigin, folder: Path) -> list[str]:
-    """Return the files that an import of the folder reads."""
+    """Return the files that an import of the folder reads, without those that state the licence alone."""
     graphs = list(choose(origin.name, origin.files, graph=None, only=None).graphs.values())
     data = [
         (Path(graph).parent / each).as_posix()
@@ -221,7 +223,9 @@ def _read_files(origin: FolderOrigin, folder: Path) -> list[str]:
         for each in read_graph(folder / graph).external
     ]
     return sorted(
-        name for name in {*statements(origin.files, graphs), *graphs, *data} if (folder / name).is_file()
+        name
+        for name in {*statements(origin.files, graphs), *graphs, *data} - {CARD, *LICENCES}
+        if (folder / name).is_file()
     )
 
 
