@@ -133,9 +133,8 @@ class _Import:
         tokenizer = self._save_tokenizer(files)
         contract = self._checked(files, tokenizer)
         if contract.kind != "bi-encoder" and options.name is None:
-            self._name = self._name.rpartition("/")[
-                2
-            ]  # an index records the embedder's name, so it stays whole
+            # An index records the name of an embedder, so that one stays whole.
+            self._name = self._name.rpartition("/")[2]
         passes = self._rewritten(contract, rewrite)
         manifest = self._manifest(contract, source_folder, passes)
         check_prefixes(manifest, tokenizer)
