@@ -106,7 +106,7 @@ class DecoderPairEncoder:
         )
         opens, holds = stretches[first], stretches[last]
         assert not isinstance(opens, int)  # noqa: S101 numbers have no places
-        assert not isinstance(holds, int)  # noqa: S101
+        assert not isinstance(holds, int)  # noqa: S101 the stretch with the document, like the one above
         self._asks = opens if first != last else None
         self._holds = holds
         fixed = [self._before, self._middle, self._after]

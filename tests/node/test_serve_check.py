@@ -164,7 +164,7 @@ def broken(
     faults: dict[str, tuple[dict[str, Any], str, str]] = {
         "nobody answers": ({"elasticsearch_url": NOBODY}, "Elasticsearch", "es-rerank up"),
         "credentials": ({"elasticsearch_url": "http://a:b@127.0.0.1:9"}, "Elasticsearch", "callers send"),
-        "no such model": ({"reranker": str(tmp_path)}, "Reranker", "es-rerank export"),
+        "no such model": ({"reranker": str(tmp_path)}, "Reranker", "es-rerank import"),
         "one that does not answer": ({"reranker": f"remote:{NOBODY}"}, "Reranker", ""),
         "a dialect that there is not": (
             {"reranker": f"remote:vlm:{NOBODY}"},
