@@ -219,7 +219,10 @@ def test_int8_keeps_the_order_and_leaves_the_head_in_fp32(tmp_path: Path) -> Non
                 "choose one of monot5, monot5-yes-no, ptt5, monoptt5, monot5-blank-true"
             ),
         ),
-        (ExportOptions(), "name it with --kind cross-encoder, --kind monot5 or --kind bi-encoder"),
+        (
+            ExportOptions(),
+            "name it with --kind cross-encoder, --kind monot5, --kind decoder or --kind bi-encoder",
+        ),
     ],
 )
 def test_what_a_t5_answers_with_is_named_and_known(
