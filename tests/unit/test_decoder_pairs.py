@@ -172,8 +172,10 @@ def test_a_document_of_the_room_beside_the_query_is_read_whole(
 ) -> None:
     room = encoder(tokenizer, contract).room_beside(query)
     assert room >= 1
-    fits, over = encoder(tokenizer, contract).encode(query, ["0" * room, "00" * room + "0"])
-    assert not fits.truncated
+    short, fits, over = encoder(tokenizer, contract).encode(query, ["0", "0" * room, "00" * room + "0"])
+    assert fits.truncated == short.truncated  # a query over its share is cut whatever the document is
+    zero = tokenizer.token_to_id("0")
+    assert whole(fits).count(zero) == whole(short).count(zero) + room - 1
     assert over.truncated
 
 
