@@ -13,6 +13,7 @@ from ..export import DEFAULT_TOLERANCE, ExportOptions, Int8Range, export_model
 from ..models.catalog import ANSWERS, ENCODERS
 from ..models.manifest import Manifest, ModelKind
 from ..text.prompted_pairs import PromptTruncation
+from .model_options import Attribution, MaxLength, PassagePrefix, QueryPrefix, Revision, Source
 from .output import Json, print_json, say, stdout
 from .stopping import signals_as_exit
 
@@ -44,55 +45,24 @@ def export(
             show_default=False,
         ),
     ] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option(
-            min=8,
-            help="Maximum length in tokens; without it, the model's own, at most 512.",
-            show_default=False,
-        ),
-    ] = None,
+    max_length: MaxLength = None,
     name: Annotated[
         str | None,
         typer.Option(
             help="Name under which the model is served; without it, the name of OUT.", show_default=False
         ),
     ] = None,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            help="Where the model came from, for the manifest; without it, MODEL.", show_default=False
-        ),
-    ] = None,
-    revision: Annotated[
-        str | None,
-        typer.Option(
-            help="Revision to fetch from the Hub, or to record for a local folder.", show_default=False
-        ),
-    ] = None,
+    source: Source = None,
+    revision: Revision = None,
     licence: Annotated[
         str | None,
         typer.Option(
             "--licence", "--license", help="Licence of the weights, for the manifest.", show_default=False
         ),
     ] = None,
-    attribution: Annotated[
-        str | None, typer.Option(help="Authors of the weights, for the manifest.", show_default=False)
-    ] = None,
-    query_prefix: Annotated[
-        str | None,
-        typer.Option(
-            help="Text that a bi-encoder reads before a query; without it, as its files state.",
-            show_default=False,
-        ),
-    ] = None,
-    passage_prefix: Annotated[
-        str | None,
-        typer.Option(
-            help="Text that a bi-encoder reads before a passage; without it, as its files state.",
-            show_default=False,
-        ),
-    ] = None,
+    attribution: Attribution = None,
+    query_prefix: QueryPrefix = None,
+    passage_prefix: PassagePrefix = None,
     false_token: Annotated[
         str | None,
         typer.Option(

@@ -9,6 +9,7 @@ import typer
 
 from ..models.manifest import Manifest
 from ..models.ready_made import ImportOptions, Rewrite
+from .model_options import Attribution, MaxLength, PassagePrefix, QueryPrefix, Revision, Source
 from .output import Json, print_json, say, stdout
 from .stopping import signals_as_exit
 
@@ -40,14 +41,7 @@ def import_model(
             show_default=False,
         ),
     ] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option(
-            min=8,
-            help="Maximum length in tokens; without it, the model's own, at most 512.",
-            show_default=False,
-        ),
-    ] = None,
+    max_length: MaxLength = None,
     graph: Annotated[
         str | None,
         typer.Option(
@@ -67,18 +61,8 @@ def import_model(
             show_default=False,
         ),
     ] = None,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            help="Where the model came from, for the manifest; without it, MODEL.", show_default=False
-        ),
-    ] = None,
-    revision: Annotated[
-        str | None,
-        typer.Option(
-            help="Revision to fetch from the Hub, or to record for a local folder.", show_default=False
-        ),
-    ] = None,
+    source: Source = None,
+    revision: Revision = None,
     licence: Annotated[
         str | None,
         typer.Option(
@@ -88,9 +72,7 @@ def import_model(
             show_default=False,
         ),
     ] = None,
-    attribution: Annotated[
-        str | None, typer.Option(help="Authors of the weights, for the manifest.", show_default=False)
-    ] = None,
+    attribution: Attribution = None,
     pooling: Annotated[
         Literal["mean", "cls"] | None,
         typer.Option(
@@ -98,20 +80,8 @@ def import_model(
             show_default=False,
         ),
     ] = None,
-    query_prefix: Annotated[
-        str | None,
-        typer.Option(
-            help="Text that a bi-encoder reads before a query; without it, as its files state.",
-            show_default=False,
-        ),
-    ] = None,
-    passage_prefix: Annotated[
-        str | None,
-        typer.Option(
-            help="Text that a bi-encoder reads before a passage; without it, as its files state.",
-            show_default=False,
-        ),
-    ] = None,
+    query_prefix: QueryPrefix = None,
+    passage_prefix: PassagePrefix = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT when it is not empty.")] = False,
     as_json: Json = False,
 ) -> None:
