@@ -32,6 +32,7 @@ from .rewriting import (
     replace_nodes,
     state_domain,
     trailing,
+    unscaled,
 )
 from .rotary import fuse_rotary_attention
 
@@ -39,7 +40,6 @@ _HEADS, _KEYS = (0, 2, 1, 3), (0, 2, 3, 1)
 """Orders of the axes: (batch, tokens, heads, size) to the layout of products over heads, and to its
 transpose.
 """
-_SCALED = ("Mul", "Div")
 _SHAPES = frozenset({"Shape", "Size"})
 
 
@@ -112,8 +112,8 @@ class _Pass:
             if merged is None or order_of(merged) != _HEADS
             else self._only_reader(merged.output[0], "Reshape")
         )
-        queries = self._split(self._unscaled(product.input[0]), _HEADS)
-        keys = self._split(self._unscaled(product.input[1]), _KEYS)
+        queries = self._split(unscaled(self._made, product.input[0]), _HEADS)
+        keys = self._split(unscaled(self._made, product.input[1]), _KEYS)
         values = self._split(weighted.input[1], _HEADS)
         if (
             out is None
@@ -130,26 +130,15 @@ class _Pass:
 
         None for a Softmax that reads anything else.
         """
-        node = self._made.get(self._unscaled(name))
+        node = self._made.get(unscaled(self._made, name))
         if node is not None and node.op_type in {"Add", "Where"}:
             # Where(hidden, constant, scores), or scores + mask
             position = 2 if node.op_type == "Where" else 0
             others = [operand for number, operand in enumerate(node.input) if number != position]
             if not all(self._depends_on_mask_only(operand) for operand in others):
                 return None
-            node = self._made.get(self._unscaled(node.input[position]))
+            node = self._made.get(unscaled(self._made, node.input[position]))
         return node if node is not None and node.op_type == "MatMul" else None
-
-    def _unscaled(self, name: str) -> str:
-        """Return the tensor that ``name`` is a multiple of.
-
-        The factor is not checked here: a wrong one shows when the graphs are compared.
-        """
-        node = self._made.get(name)
-        while node is not None and node.op_type in _SCALED:
-            name = node.input[0]
-            node = self._made.get(name)
-        return name
 
     def _depends_on_mask_only(self, name: str) -> bool:
         """Return whether a tensor depends only on the mask, on shapes and on single numbers.

@@ -6,7 +6,7 @@ same outputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,8 @@ its outputs can differ by rounding.
 LENGTHS = (3, 4, 17, 64)
 """Lengths, in tokens, of the sequences that two graphs are compared on."""
 
+_SCALED = ("Mul", "Div")
+
 Values = dict[str, onnx.TensorProto]
 
 
@@ -45,6 +47,18 @@ def constants(graph: onnx.GraphProto) -> Values:
         for node in graph.node
         if node.op_type == "Constant" and node.attribute[0].name == "value"
     }
+
+
+def unscaled(made: Mapping[str, onnx.NodeProto], name: str) -> str:
+    """Return the tensor that ``name`` is a multiple of. ``made`` is the node that makes each tensor.
+
+    The factor is not checked here: a wrong one shows when the graphs are compared.
+    """
+    node = made.get(name)
+    while node is not None and node.op_type in _SCALED:
+        name = node.input[0]
+        node = made.get(name)
+    return name
 
 
 def array(values: Values, name: str) -> npt.NDArray[np.generic] | None:

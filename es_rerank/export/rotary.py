@@ -32,11 +32,11 @@ from .rewriting import (
     remove_unread_mask,
     replace_nodes,
     state_domain,
+    unscaled,
 )
 
 _LAYOUT = frozenset({"Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 """Operators that move numbers and change none."""
-_SCALED = ("Mul", "Div")
 _PROBED = 11
 """Length in tokens of the run that shows which columns a tensor holds; no other axis should have it."""
 _MOST = 1024
@@ -157,30 +157,22 @@ class _Pass:
 
     def _scores(self, name: str) -> tuple[onnx.NodeProto | None, str | None]:
         """Return the product of queries and keys that a Softmax reads, and the mask that is added to it."""
-        whole = self._made.get(self._unscaled(name))
+        whole = self._made.get(unscaled(self._made, name))
         sides: dict[str, str | None] = {name: None}
         if whole is not None and whole.op_type == "Add":
             sides = {whole.input[0]: whole.input[1], whole.input[1]: whole.input[0]}
         for side, mask in sides.items():
-            node = self._made.get(self._unscaled(side))
+            node = self._made.get(unscaled(self._made, side))
             if node is not None and node.op_type == "MatMul":
                 return node, mask
         return None, None
 
-    def _unscaled(self, name: str) -> str:
-        """Return the tensor that ``name`` is a multiple of; a wrong factor shows when graphs are compared."""
-        node = self._made.get(name)
-        while node is not None and node.op_type in _SCALED:
-            name = node.input[0]
-            node = self._made.get(name)
-        return name
-
     def _turned(self, name: str) -> _Turned | None:
         """Return what was rotated to ``name``: x * cos + half_turned(x) * sin, scaled, maybe transposed."""
-        name = self._unscaled(name)
+        name = unscaled(self._made, name)
         node = self._made.get(name)
         if node is not None and node.op_type == "Transpose" and order_of(node) == (0, 1, 3, 2):
-            node = self._made.get(self._unscaled(node.input[0]))
+            node = self._made.get(unscaled(self._made, node.input[0]))
         if node is None or node.op_type != "Add":
             return None
         for one, other in (node.input, reversed(node.input)):
