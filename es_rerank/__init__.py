@@ -18,10 +18,11 @@ if typing.TYPE_CHECKING:
     from .models.load import load_embedder, load_reranker
     from .retrievers.planning.passages import passages_of
     from .text.prompt import assemble_prompt
-    from .types import Calibration, Passage, Scores
+    from .types import Blend, Calibration, Passage, Scores
 
 __all__ = [
     "AsyncRerankClient",
+    "Blend",
     "Calibration",
     "DeadlineError",
     "Embedder",
@@ -42,6 +43,7 @@ __all__ = [
 
 _HOMES = {
     "AsyncRerankClient": ".client",
+    "Blend": ".types",
     "Calibration": ".types",
     "Embedder": ".models",
     "Passage": ".types",

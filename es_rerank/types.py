@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -98,34 +99,90 @@ class Aggregation(NamedTuple):
     k: int = 1
 
 
+FirstStageKind = Literal["dense", "bm25", "hybrid"]
+"""What a first stage's scores are made of: vectors, terms, or several lists together."""
+
+
+class Blend(NamedTuple):
+    """Coefficients that turn a model's logit and a first-stage score together into log-odds of relevance.
+
+    log-odds = ``logit`` * (model's logit) + ``first_stage`` * (standard deviation of the logits in the
+    window) * (first-stage score, standardised over the window) + ``intercept``. The standard deviation gives
+    the first stage the same weight against the model in every window: where the model's logits are close
+    together, the first stage's part is small too and does not outweigh them.
+
+    ``least_agreement``: the smallest Pearson correlation, -1..1, of a window's logits and first-stage scores
+    with which the model may change the order; None where it always may. A window below it is left alone: it
+    keeps the order of the first stage, with log-odds = ``alone_first_stage`` * (standardised first-stage
+    score) + ``alone_intercept``. ``alone_first_stage`` is not negative.
+    """
+
+    logit: float
+    first_stage: float
+    intercept: float
+    least_agreement: float | None = None
+    alone_first_stage: float = 0.0
+    alone_intercept: float = 0.0
+
+
+_NO_BLENDS: Mapping[str, Blend] = {}
+_COMMON_KIND: FirstStageKind = "dense"
+
+
 class Calibration(NamedTuple):
     """Coefficients that turn a model's logit into log-odds of relevance, of the pair alone and blended.
 
     Of the pair alone: log-odds = ``pair_logit`` * (model's logit) + ``pair_intercept``. They do not depend on
     what else is in the window. Both are None where they were not fitted: the logit counts as it is.
 
-    Blended with the first stage: log-odds = ``logit`` * (model's logit) + ``first_stage`` * (standard
-    deviation of the logits in the window) * (first-stage score, standardised over the window) +
-    ``intercept``. The standard deviation gives the first stage the same weight against the model in every
-    window: where the model's logits are close together, the first stage's part is small too and does not
-    outweigh them. The coefficients are fitted on training splits only. The model's manifest holds them.
+    ``blends`` has the coefficients together with the first stage, by key: the kind of the first stage, such
+    as "dense", or kind and name of the embedder, such as "dense:all-MiniLM-L6-v2". The name is that of the
+    embedder's manifest, which an index records. All are fitted on training splits only. The model's manifest
+    holds them.
     """
 
-    logit: float = 1.0
-    first_stage: float = 0.0
-    intercept: float = 0.0
     pair_logit: float | None = None
     pair_intercept: float | None = None
+    blends: Mapping[str, Blend] = _NO_BLENDS
+
+    @classmethod
+    def of_one(
+        cls,
+        logit: float,
+        first_stage: float,
+        intercept: float,
+        pair_logit: float | None = None,
+        pair_intercept: float | None = None,
+    ) -> Self:
+        """Return the calibration with one blend for every first stage, as earlier releases had it.
+
+        Where nothing was fitted for the pair alone, it has the coefficients of a blend in which the first
+        stage has no part.
+        """
+        if (pair_logit is None or pair_intercept is None) and first_stage == 0:
+            pair_logit, pair_intercept = logit, intercept
+        return cls(pair_logit, pair_intercept, {_COMMON_KIND: Blend(logit, first_stage, intercept)})
 
     @property
     def pair(self) -> tuple[float, float]:
-        """Return the factor and the intercept for a pair alone.
-
-        Where they were not fitted: those of the blend if the first stage has no part in it, else (1, 0).
-        """
+        """Return the factor and the intercept for a pair alone: (1, 0) where they were not fitted."""
         if self.pair_logit is not None and self.pair_intercept is not None:
             return self.pair_logit, self.pair_intercept
-        return (self.logit, self.intercept) if self.first_stage == 0 else (1.0, 0.0)
+        return 1.0, 0.0
+
+    def blend_key(self, kind: FirstStageKind | None, embedder: str | None = None) -> str | None:
+        """Return the key of the blend for windows of a first stage, None if there is no blend.
+
+        The first of these that ``blends`` has: kind and embedder, the kind, "dense". ``kind`` and
+        ``embedder`` are None where they are not known.
+        """
+        keys = [] if kind is None else [f"{kind}:{embedder}"] * (embedder is not None) + [str(kind)]
+        return next((key for key in (*keys, _COMMON_KIND) if key in self.blends), None)
+
+    def blend(self, kind: FirstStageKind | None, embedder: str | None = None) -> Blend | None:
+        """Return the blend for windows of a first stage, None if there is none; see ``blend_key``."""
+        key = self.blend_key(kind, embedder)
+        return None if key is None else self.blends[key]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

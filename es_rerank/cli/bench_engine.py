@@ -108,7 +108,7 @@ def engine(
     check_plot(plot)
     chosen = [] if alone else _chosen(peers)
     joined_by = calibration or (BUNDLED_RERANKER if model is None else None)
-    joins = None if joined_by is None else calibration_of(joined_by).coefficients()
+    joins = None if joined_by is None else calibration_of(joined_by).coefficients().blend("bm25")
     collections = [read_windows(folder, split, window, queries) for folder in data or [packaged()]]
     lists, used = timed_lists(collections[0].every, pairs), threads or cores()
     with tempfile.TemporaryDirectory(prefix="es-rerank-bench-") as scratch:

@@ -72,6 +72,7 @@ def calibrate(
     from ..models.load import calibration_of, load_embedder
     from ..models.local.cross_encoder import CrossEncoder
     from ..models.manifest import read_manifest, write_manifest
+    from ..research.training.calibration import KIND
     from ..research.training.calibration import calibrate as learn
     from ..research.training.recipe import read_recipe
     from ..text.chunking import Chunker
@@ -88,10 +89,12 @@ def calibrate(
             collections=collection
             or [source.collection for source in chosen.sources if source.collection not in _LEFT_OUT],
             weight=first_stage_weight,
-            blend=calibration_of(model).coefficients() if pair_from_blend else None,
+            blend=calibration_of(model).coefficients().blend(KIND) if pair_from_blend else None,
             say=lambda text: stderr.print(text, style="dim"),
         )
-    record = CalibrationRecord(**coefficients._asdict(), error=errors.blend, pair_error=errors.pair)
+    learned = CalibrationRecord.of(coefficients).model_dump()
+    learned["pair"]["error"], learned["blends"][KIND]["error"] = errors.pair, errors.blend
+    record = CalibrationRecord.model_validate(learned)
     write_manifest(model, read_manifest(model).model_copy(update={"calibration": record}))
     if as_json:
         print_json({"calibration": record.model_dump(), "development": table})

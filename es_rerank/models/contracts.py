@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..text.pairs import BGE_QUERY_SHARE, TruncationStrategy
 from ..text.prompted_pairs import MONOT5_PROMPT, PromptTruncation
-from ..types import Calibration
+from ..types import Blend, Calibration
 
 StatedActivation = Literal["Sigmoid", "Identity", "Softmax"]
 
@@ -30,14 +31,83 @@ class Truncation(ManifestPart):
     query_share: float = Field(default=BGE_QUERY_SHARE, gt=0, lt=1)
 
 
-class CalibrationRecord(ManifestPart):
-    """The coefficients of ``types.Calibration``; probability is the logistic of their weighted sum.
+class PairRecord(ManifestPart):
+    """The coefficients of a pair alone; ``types.Calibration`` says what they multiply.
 
-    ``types.Calibration`` says which value each coefficient multiplies. ``error`` is the expected calibration
-    error of the blended probabilities, 0..1, and ``pair_error`` that of the pair's. Both are None where
-    nobody measured them. ``es-rerank calibrate`` measures them on windows that the coefficients were not
-    fitted to.
+    ``error`` is the expected calibration error of these probabilities, 0..1, on windows that the coefficients
+    were not fitted to. It is None where nobody measured it.
     """
+
+    logit: float
+    intercept: float
+    error: float | None = Field(default=None, ge=0, le=1)
+
+
+class BlendRecord(ManifestPart):
+    """The coefficients of ``types.Blend``, which says what each means; ``error`` as in ``PairRecord``."""
+
+    logit: float
+    first_stage: float
+    intercept: float
+    least_agreement: float | None = Field(default=None, ge=-1, le=1)
+    alone_first_stage: float = Field(default=0.0, ge=0)
+    alone_intercept: float = 0.0
+    error: float | None = Field(default=None, ge=0, le=1)
+
+    def coefficients(self) -> Blend:
+        """Return the blend as the NamedTuple that scoring uses."""
+        return Blend(**self.model_dump(include=set(Blend._fields)))
+
+
+BlendKey = Annotated[str, Field(pattern="^(dense|bm25|hybrid)(:.+)?$")]
+
+
+class CalibrationRecord(ManifestPart):
+    """The two calibrations of a model: of the pair alone, and blended with the first stage.
+
+    ``pair`` is None where nothing was fitted for a pair alone. ``blends`` has a blend for each key of
+    ``types.Calibration``. The flat form of earlier releases is read as one blend, "dense", and as the pair.
+    """
+
+    pair: PairRecord | None = None
+    blends: dict[BlendKey, BlendRecord] = {}
+
+    @classmethod
+    def of(cls, calibration: Calibration) -> Self:
+        """Return a calibration as the record whose errors nobody measured."""
+        pair = None
+        if calibration.pair_logit is not None and calibration.pair_intercept is not None:
+            pair = PairRecord(logit=calibration.pair_logit, intercept=calibration.pair_intercept)
+        blends = {key: BlendRecord(**blend._asdict()) for key, blend in calibration.blends.items()}
+        return cls(pair=pair, blends=blends)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_flat_form(cls, stated: object) -> object:
+        if not isinstance(stated, Mapping) or not ({"logit", "first_stage", "intercept"} & set(stated)):
+            return stated
+        old = _FlatCalibration.model_validate(stated)
+        read = Calibration.of_one(
+            old.logit, old.first_stage, old.intercept, old.pair_logit, old.pair_intercept
+        )
+        found = cls.of(read)
+        pair = None if found.pair is None else {**found.pair.model_dump(), "error": old.pair_error}
+        blends = {key: {**blend.model_dump(), "error": old.error} for key, blend in found.blends.items()}
+        return {"pair": pair, "blends": blends}
+
+    def coefficients(self) -> Calibration:
+        """Return the calibration as the NamedTuple that scoring uses."""
+        return Calibration(
+            None if self.pair is None else self.pair.logit,
+            None if self.pair is None else self.pair.intercept,
+            {key: blend.coefficients() for key, blend in self.blends.items()},
+        )
+
+
+class _FlatCalibration(ManifestPart):
+    """The form in which manifests and sidecars of earlier releases state a calibration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     logit: float = 1.0
     first_stage: float = 0.0
@@ -46,10 +116,6 @@ class CalibrationRecord(ManifestPart):
     pair_intercept: float | None = None
     error: float | None = Field(default=None, ge=0, le=1)
     pair_error: float | None = Field(default=None, ge=0, le=1)
-
-    def coefficients(self) -> Calibration:
-        """Return the calibration as the NamedTuple that scoring uses."""
-        return Calibration(**self.model_dump(include=set(Calibration._fields)))
 
 
 class CrossEncoderContract(ManifestPart):

@@ -30,11 +30,12 @@ from es_rerank.settings import PREFIX
 from es_rerank.sidecar.access.keys import key_hash
 from es_rerank.testing.contract import PASSAGES as SHORT
 from es_rerank.testing.contract import RerankerContract
-from es_rerank.types import Calibration
+from es_rerank.types import Blend, Calibration
 
 QUERY = "who signed the treaty"
 
 OTHER = "other"
+CALIBRATION = Calibration(blends={"dense": Blend(0.5, 2.0, -1.0)})
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two models: the default one, and one that is served beside it."""
     folder = tmp_path_factory.mktemp("models")
     return tiny_cross_encoder(folder / "default"), tiny_cross_encoder(
-        folder / OTHER, seed=1, calibration=CalibrationRecord(logit=0.5, first_stage=2.0, intercept=-1.0)
+        folder / OTHER, seed=1, calibration=CalibrationRecord.of(CALIBRATION)
     )
 
 
@@ -150,7 +151,7 @@ def test_a_search_through_another_sidecar_orders_as_over_there(
             RerankClient(es, reranker=each).rerank(QUERY, index=index, first_stage="bm25")
             for each in (there, remote)
         ]
-        assert there.calibration == remote.calibration == Calibration(0.5, 2.0, -1.0)
+        assert there.calibration == remote.calibration == CALIBRATION
         uncalibrated.score(QUERY, SHORT)
         assert uncalibrated.calibration is None
     one, other = (

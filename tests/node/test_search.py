@@ -23,7 +23,7 @@ from es_rerank.node import Node
 from es_rerank.retrievers.grammar.tree import FirstStage
 from es_rerank.scores import logistic
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
-from es_rerank.types import Calibration
+from es_rerank.types import Blend, Calibration
 
 QUESTION = "who signed the treaty"
 
@@ -240,7 +240,9 @@ def test_a_reranker_under_a_reranker(client: RerankClient, index: str) -> None:
 
 def test_calibration_blends_the_first_stage_in(client: RerankClient, es: Elasticsearch, index: str) -> None:
     blended = RerankClient(
-        es, reranker=WordOverlapReranker(calibration=Calibration(1.0, 10.0, 0.0)), embedder=EMBEDDER
+        es,
+        reranker=WordOverlapReranker(calibration=Calibration(blends={"dense": Blend(1.0, 10.0, 0.0)})),
+        embedder=EMBEDDER,
     )
     hits = blended.search(index=index, retriever=body(blend=True))["hits"]["hits"]
     assert [hit["fields"]["rerank.first_stage_rank"][0] for hit in hits] == sorted(

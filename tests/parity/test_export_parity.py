@@ -26,7 +26,7 @@ from tiny_models import tiny_cross_encoder
 
 from es_rerank.errors import ModelFolderError, ParityError, SettingsError, SourceError
 from es_rerank.export import ExportOptions, export_model, graph
-from es_rerank.models.contracts import CalibrationRecord
+from es_rerank.models.contracts import BlendRecord, CalibrationRecord
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.manifest import MANIFEST, read_manifest
 from es_rerank.models.parity_pairs import PARITY_PASSAGES, PARITY_QUERIES
@@ -173,7 +173,9 @@ def test_texts_that_nothing_would_be_fitted_to_are_refused(
 
 
 def test_a_calibration_is_taken_from_a_model_of_the_same_weights(tmp_path: Path) -> None:
-    coefficients = CalibrationRecord(logit=0.5, first_stage=0.25, intercept=-1.0)
+    coefficients = CalibrationRecord(
+        blends={"dense": BlendRecord(logit=0.5, first_stage=0.25, intercept=-1.0)}
+    )
     calibrated = ExportOptions(
         int8=False, calibration=str(tiny_cross_encoder(tmp_path / "calibrated", calibration=coefficients))
     )

@@ -56,7 +56,7 @@ from es_rerank.research.evaluation.packaged import packaged
 from es_rerank.research.plots.bars import GREY, Bar, chart
 from es_rerank.settings import BUNDLED_RERANKER
 from es_rerank.text.strategies import words_of
-from es_rerank.types import Calibration
+from es_rerank.types import Blend
 
 LISTS = [
     (f"query {number}", [f"{'passage ' * length}{number}" for length in range(1, 6)]) for number in range(4)
@@ -711,9 +711,9 @@ def test_a_collection_gives_windows_and_their_ndcg(collection: CollectionWindows
 
 def test_joined_with_the_first_stage_an_order_is_between_both(collection: CollectionWindows) -> None:
     scores = np.random.default_rng(3).normal(size=collection.texts())
-    assert collection.ndcg(scores, Calibration(1.0, 0.0, -3.0)) == collection.ndcg(scores)
-    assert collection.ndcg(scores, Calibration(0.0, 1.0, 0.0)) == collection.ndcg()
-    assert collection.ndcg(scores, Calibration(1.0, 1.0, 0.0)) not in {
+    assert collection.ndcg(scores, Blend(1.0, 0.0, -3.0)) == collection.ndcg(scores)
+    assert collection.ndcg(scores, Blend(0.0, 1.0, 0.0)) == collection.ndcg()
+    assert collection.ndcg(scores, Blend(1.0, 1.0, 0.0)) not in {
         collection.ndcg(scores),
         collection.ndcg(),
     }
@@ -775,7 +775,7 @@ def test_the_tables_fit_into_80_columns_and_say_what_was_not_measured(
         LISTS,
         3,
         2,
-        Calibration(0.0, 1.0, 0.0),
+        Blend(0.0, 1.0, 0.0),
         on_our_grid=True,
     )
     out = io.StringIO()

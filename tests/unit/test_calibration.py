@@ -20,7 +20,7 @@ from es_rerank.models.manifest import read_manifest
 from es_rerank.research.training.calibration import (
     LabelledWindow,
     errors,
-    fit_calibration,
+    fit_blend,
     pair_from_blend,
     quality,
     with_pair,
@@ -28,9 +28,9 @@ from es_rerank.research.training.calibration import (
 from es_rerank.research.training.recipe import Recipe
 from es_rerank.research.training.training_list import TrainingList, learned_from, mark_of
 from es_rerank.scores import logistic, pair_log_odds, standardise
-from es_rerank.types import Calibration
+from es_rerank.types import Blend, Calibration
 
-TRUE = Calibration(0.7, 0.35, -1.0)
+TRUE = Blend(0.7, 0.35, -1.0)
 
 
 def windows(number: int, seed: int = 0) -> list[LabelledWindow]:
@@ -46,7 +46,7 @@ def windows(number: int, seed: int = 0) -> list[LabelledWindow]:
 
 
 def test_the_coefficients_that_labels_were_drawn_by_are_found() -> None:
-    assert tuple(fit_calibration(windows(400))) == pytest.approx(tuple(TRUE), abs=0.05)
+    assert fit_blend(windows(400))[:3] == pytest.approx(TRUE[:3], abs=0.05)
 
 
 def test_what_is_not_judged_teaches_nothing() -> None:
@@ -56,29 +56,25 @@ def test_what_is_not_judged_teaches_nothing() -> None:
     judged = np.arange(50) < 25
     drawn = windows(40)
     others = [replace(w, labels=np.where(judged, w.labels, 1 - w.labels).astype(np.float32)) for w in drawn]
-    assert (
-        fit_calibration(half_judged(drawn)) == fit_calibration(half_judged(others)) != fit_calibration(others)
-    )
+    assert fit_blend(half_judged(drawn)) == fit_blend(half_judged(others)) != fit_blend(others)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
 def test_a_given_weight_of_the_first_stage_is_kept(weight: float) -> None:
-    found = fit_calibration(windows(100), weight)
+    found = fit_blend(windows(100), weight)
     assert found.first_stage == pytest.approx(weight * found.logit, abs=1e-4)
     assert found.logit > 0 > found.intercept
 
 
 def test_the_weight_that_is_learned_is_the_one_that_fits_best() -> None:
-    free = fit_calibration(windows(100))
-    assert tuple(fit_calibration(windows(100), free.first_stage / free.logit)) == pytest.approx(
-        tuple(free), abs=2e-3
-    )
+    free = fit_blend(windows(100))
+    assert fit_blend(windows(100), free.first_stage / free.logit)[:3] == pytest.approx(free[:3], abs=2e-3)
 
 
 def test_the_probability_of_a_pair_is_right_on_average() -> None:
     drawn = windows(400)
     calibration = with_pair(drawn, TRUE)
-    assert calibration[:3] == TRUE[:3]
+    assert calibration.blends == {"dense": TRUE}
     logits = np.concatenate([window.logits for window in drawn])
     labels = np.concatenate([window.labels for window in drawn])
     probabilities = logistic(pair_log_odds(logits, calibration))
@@ -90,18 +86,18 @@ def test_the_probability_of_a_pair_is_right_on_average() -> None:
 def test_the_pair_of_a_blend_needs_no_labels() -> None:
     drawn = windows(400)
     unjudged = [replace(window, labels=np.full_like(window.labels, np.nan)) for window in drawn]
-    assert tuple(pair_from_blend(unjudged, TRUE)) == pytest.approx(tuple(with_pair(drawn, TRUE)), abs=0.05)
+    assert pair_from_blend(unjudged, TRUE).pair == pytest.approx(with_pair(drawn, TRUE).pair, abs=0.05)
 
 
 def test_the_errors_are_measured_on_windows_that_were_not_fitted_to() -> None:
     drawn = windows(400)
-    right = errors(drawn, lambda to: with_pair(to, fit_calibration(to)))
+    right = errors(drawn, lambda to: with_pair(to, fit_blend(to)))
     assert max(right) < 0.02
-    assert errors(drawn, lambda _: Calibration(5.0, 0.0, 3.0, 5.0, 3.0)).pair > 0.2
+    assert errors(drawn, lambda _: Calibration(5.0, 3.0, {"dense": Blend(5.0, 0.0, 3.0)})).pair > 0.2
 
     def noted(to: Sequence[LabelledWindow]) -> Calibration:
         seen.append({id(window) for window in to})
-        return TRUE
+        return Calibration(blends={"dense": TRUE})
 
     seen: list[set[int]] = []
     errors(drawn, noted)
@@ -110,14 +106,14 @@ def test_the_errors_are_measured_on_windows_that_were_not_fitted_to() -> None:
 
 
 def test_one_window_alone_has_errors_too() -> None:
-    assert all(0 <= error <= 1 for error in errors(windows(1), lambda _: TRUE))
+    assert all(0 <= error <= 1 for error in errors(windows(1), lambda _: Calibration(blends={"dense": TRUE})))
 
 
 def test_quality_is_that_of_each_order() -> None:
     logits, first_stage = np.array([3, 2, 1], dtype=np.float32), standardise([1.0, 2.0, 3.0])
     row = quality(
         [LabelledWindow("one", logits, first_stage, np.array([1, 0, 0], dtype=np.float32))],
-        Calibration(1.0, 0.0, 0.0),
+        Blend(1.0, 0.0, 0.0),
     )["one"]
     assert (row["queries"], row["cross_encoder"], row["first_stage"], row["calibrated"]) == (1, 1.0, 0.5, 1.0)
     # The passages lie as far apart in both orders, so that what weighs less gives way.
@@ -191,9 +187,10 @@ def test_the_command_writes_into_the_manifest_what_it_learned(tmp_path: Path) ->
     learned = read_manifest(tmp_path / "model").calibration
     assert learned is not None
     assert learned.model_dump() == answer["calibration"]
-    assert learned.first_stage == pytest.approx(0.5 * learned.logit, abs=1e-4)
-    assert learned.error is not None
-    assert learned.pair_error is not None
+    assert learned.pair is not None
+    blend = learned.blends["dense"]
+    assert blend.first_stage == pytest.approx(0.5 * blend.logit, abs=1e-4)
+    assert None not in {blend.error, learned.pair.error}
 
 
 def run_of(folder: Path, queries: Sequence[str]) -> tuple[Path, set[str]]:

@@ -19,7 +19,7 @@ from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.manifest import MANIFEST, file_record, read_manifest, verify, write_manifest
 from es_rerank.settings import BUNDLED_EMBEDDER
-from es_rerank.types import Calibration
+from es_rerank.types import Blend, Calibration
 
 
 @pytest.fixture
@@ -166,11 +166,10 @@ def test_a_variant_that_is_not_there_is_named(folder: Path) -> None:
 
 
 def test_calibration_reaches_the_read_path(tmp_path: Path) -> None:
-    folder = tiny_cross_encoder(
-        tmp_path / "model", calibration=CalibrationRecord(logit=1.5, first_stage=0.75, intercept=-0.25)
-    )
+    calibration = Calibration(0.5, -1.0, {"bm25": Blend(1.5, 0.75, -0.25, 0.1, 2.0, -3.0)})
+    folder = tiny_cross_encoder(tmp_path / "model", calibration=CalibrationRecord.of(calibration))
     with CrossEncoder(folder) as model:
-        assert model.calibration == Calibration(1.5, 0.75, -0.25)
+        assert model.calibration == calibration
     with CrossEncoder(tiny_cross_encoder(tmp_path / "plain")) as model:
         assert model.calibration is None
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from es_rerank.errors import ScoreError
 from es_rerank.retrievers.ranking.rerank import calibrated, of_documents, rank
 from es_rerank.scores import logistic, ranked, standardise
-from es_rerank.types import Calibration, Candidate, Passage, Scores
+from es_rerank.types import Blend, Calibration, Candidate, Passage, Scores
 
 LOGITS = st.floats(-30, 30, width=32)
 
@@ -49,7 +49,7 @@ def test_min_score_keeps_exactly_the_hits_at_or_above_it(values: list[float], bo
 
 @given(st.lists(LOGITS, min_size=1, max_size=20), st.integers(1, 20))
 def test_the_probability_of_a_pair_is_the_same_in_every_window(values: list[float], size: int) -> None:
-    calibration = Calibration(0.5, 2.0, -1.0, 0.25, 0.75)
+    calibration = Calibration(0.25, 0.75, {"dense": Blend(0.5, 2.0, -1.0)})
     whole = rank(candidates(len(values)), Scores.of(values), calibration)
     part = rank(candidates(len(values))[:size], Scores.of(values[:size]), calibration)
     expected = {hit.candidate.id: (hit.score, hit.probability, hit.logit) for hit in whole.hits}
@@ -59,9 +59,9 @@ def test_the_probability_of_a_pair_is_the_same_in_every_window(values: list[floa
 
 def test_blending_moves_the_score_and_leaves_the_probability() -> None:
     window = candidates(3)
-    calibration = Calibration(0.0, 1.0, 0.0, 0.5, -1.0)
+    calibration = Calibration(0.5, -1.0)
     alone = rank(window, Scores.of([-1.0, 0.0, 1.0]), calibration)
-    blended = rank(window, Scores.of([-1.0, 0.0, 1.0]), calibration, blend=True)
+    blended = rank(window, Scores.of([-1.0, 0.0, 1.0]), calibration, blend=Blend(0.0, 1.0, 0.0))
     assert [hit.candidate.id for hit in alone.hits] == ["d2", "d1", "d0"]
     assert [hit.candidate.id for hit in blended.hits] == ["d0", "d1", "d2"]
     for ranking in (alone, blended):
@@ -72,8 +72,10 @@ def test_blending_moves_the_score_and_leaves_the_probability() -> None:
 
 
 def test_min_probability_is_compared_with_the_pair_alone() -> None:
-    calibration = Calibration(0.0, 1.0, 0.0, 1.0, 0.0)
-    ranking = rank(candidates(3), Scores.of([-1.0, 0.0, 1.0]), calibration, blend=True, min_probability=0.5)
+    blend = Blend(0.0, 1.0, 0.0)
+    ranking = rank(
+        candidates(3), Scores.of([-1.0, 0.0, 1.0]), Calibration(1.0, 0.0), blend=blend, min_probability=0.5
+    )
     assert [hit.candidate.id for hit in ranking.hits] == ["d1", "d2"]
 
 
@@ -86,9 +88,9 @@ def test_logits_decide_where_probabilities_are_rounded_to_the_same_number() -> N
 @pytest.mark.parametrize(
     ("calibration", "pair"),
     [
-        (Calibration(0.5, 2.0, -1.0, 0.25, 0.75), (0.25, 0.75)),
-        (Calibration(0.5, 2.0, -1.0), (1.0, 0.0)),  # not fitted for a pair alone
-        (Calibration(0.5, 0.0, -1.0), (0.5, -1.0)),  # the first stage has no part
+        (Calibration.of_one(0.5, 2.0, -1.0, 0.25, 0.75), (0.25, 0.75)),
+        (Calibration.of_one(0.5, 2.0, -1.0), (1.0, 0.0)),  # not fitted for a pair alone
+        (Calibration.of_one(0.5, 0.0, -1.0), (0.5, -1.0)),  # the first stage has no part
     ],
 )
 def test_a_pair_alone_has_coefficients_of_its_own(
@@ -163,15 +165,13 @@ def test_calibration_adds_the_first_stage_in_units_of_the_logits_spread() -> Non
         [3.0, 2.0, 1.0],
         np.array([0, 0, 0.6], dtype=np.float32),
     )  # standard deviation 0.2 * sqrt(2), first stage's sqrt(2 / 3)
-    combined = calibrated(logits, first_stage, Calibration(2.0, 1.0, -0.25))
+    combined = calibrated(logits, first_stage, Blend(2.0, 1.0, -0.25))
     share = 0.2 * math.sqrt(3)
     assert combined.tolist() == pytest.approx([share - 0.25, -0.25, 0.95 - share], abs=1e-6)
 
 
 def test_what_was_not_scored_has_no_part_in_the_spread_and_stays_unscored() -> None:
-    combined = calibrated(
-        np.array([1, 3, np.nan], dtype=np.float32), [3.0, 2.0, 1.0], Calibration(1.0, 1.0, 0.0)
-    )
+    combined = calibrated(np.array([1, 3, np.nan], dtype=np.float32), [3.0, 2.0, 1.0], Blend(1.0, 1.0, 0.0))
     assert combined[:2].tolist() == pytest.approx([1 + math.sqrt(1.5), 3.0], abs=1e-6)
     assert np.isnan(combined[2])
 
@@ -183,7 +183,7 @@ def test_the_order_does_not_depend_on_the_scale_of_the_logits(logits: list[float
         [float(len(logits) - place) for place in range(len(logits))],
     )
     one, other = (
-        calibrated((values * factor).astype(np.float32), first_stage, Calibration(1.0, 0.5, 0.0))
+        calibrated((values * factor).astype(np.float32), first_stage, Blend(1.0, 0.5, 0.0))
         for factor in (1.0, scale)
     )
     assert other.tolist() == pytest.approx((one * np.float32(scale)).tolist(), rel=1e-4, abs=1e-3)

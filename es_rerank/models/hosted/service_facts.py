@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from ...defaults import MOST_POSITIONS
 from ...types import Calibration
+from ..contracts import CalibrationRecord
 
+_FLAT = frozenset({"logit", "first_stage", "intercept"})
 _LARGEST = 1e6
 """Largest coefficient of a calibration that is taken: with larger ones, log odds could become infinite."""
 
@@ -86,16 +90,16 @@ def facts_in(answer: object, default_batch: int) -> Facts:
 
 def _calibration(stated: object) -> Calibration | None:
     """Return the calibration that a service states; None for anything else."""
-    if not isinstance(stated, dict):
+    # An older sidecar states the flat form, and no calibration of the pair alone before that.
+    if not isinstance(stated, dict) or not ({"pair", "blends"} & set(stated) or set(stated) >= _FLAT):
         return None
-    # An older sidecar states no calibration of the pair alone, one whose model has none states null.
-    known = {name: value for name, value in stated.items() if value is not None}
-    if not {"logit", "first_stage", "intercept"} <= set(known) <= set(Calibration._fields):
+    try:
+        found = CalibrationRecord.model_validate(stated, strict=True).coefficients()
+    except ValidationError:
         return None
-    # The comparison is false also for NaN, and for integers too large for a float.
-    if not all(type(value) in (int, float) and abs(value) <= _LARGEST for value in known.values()):
-        return None
-    return Calibration(**known)
+    values = [*found[:2], *(value for blend in found.blends.values() for value in blend)]
+    # The comparison is false for NaN too.
+    return found if all(value is None or abs(value) <= _LARGEST for value in values) else None
 
 
 def _scripts(stated: object) -> tuple[str, ...] | None:

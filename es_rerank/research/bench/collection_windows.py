@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import SettingsError
 from ...retrievers.ranking.rerank import calibrated
 from ...scores import ranked
-from ...types import Calibration
+from ...types import Blend
 from .engine import TIMED_CANDIDATES
 from .windows import Candidates
 from .workers import Lists, ScoreArray
@@ -63,11 +63,11 @@ class CollectionWindows:
         """Return the number of texts in ``judged``."""
         return sum(len(texts) for _, texts in self.judged)
 
-    def ndcg(self, scores: ScoreArray | None = None, calibration: Calibration | None = None) -> float | None:
+    def ndcg(self, scores: ScoreArray | None = None, blend: Blend | None = None) -> float | None:
         """Return mean nDCG@10 of the windows ordered by ``scores``, one for each text of ``judged``; without
         scores, of the first stage. None when nDCG@10 is not measured.
 
-        With ``calibration`` they are ordered as a search orders them, by the model's scores together with the
+        With ``blend`` they are ordered as a search orders them, by the model's scores together with the
         first stage's.
         """
         if not self._judged_ids:
@@ -79,7 +79,7 @@ class CollectionWindows:
             order: Sequence[int] = range(len(documents))
             if scores is not None:
                 logits = scores[start : start + len(documents)].astype(np.float32)
-                order = ranked(calibrated(logits, candidates.scores[: self.window], calibration))
+                order = ranked(calibrated(logits, candidates.scores[: self.window], blend))
             reranked = [documents[position] for position in order]
             orders[name] = reranked + candidates.documents[self.window :]
             start += len(documents)

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from ...errors import ModelError
-from ...types import Calibration
+from ...types import Blend
 from ..plots.bars import BLUE, GREY, Bar, chart
 from .collection_windows import CollectionWindows
 from .engine import SystemRow, label
@@ -19,7 +19,7 @@ class EngineReport:
     """The rows, their nDCG@10 on every collection, and what they were measured on.
 
     ``lists`` were timed in ``rounds`` rounds, on ``threads`` cores. ``joins`` joins the model's score with
-    the first stage's; None when there is no such calibration. ``on_our_grid`` says that the weights are those
+    the first stage's; None when there is no such blend. ``on_our_grid`` says that the weights are those
     of the bundled int8 graph. ``ndcg`` and ``joined`` have nDCG@10 by the system's label and then by the
     collection's name; they have no value where none was measured.
     """
@@ -31,7 +31,7 @@ class EngineReport:
         lists: Lists,
         rounds: int,
         threads: int,
-        joins: Calibration | None,
+        joins: Blend | None,
         *,
         on_our_grid: bool,
     ) -> None:
@@ -47,14 +47,14 @@ class EngineReport:
             for row in rows
         }
 
-    def _by_collection(self, row: SystemRow, calibration: Calibration | None = None) -> dict[str, float]:
+    def _by_collection(self, row: SystemRow, blend: Blend | None = None) -> dict[str, float]:
         by_collection: dict[str, float] = {}
         start = 0
         for collection in self.collections:
             end = start + collection.texts()
             if (
                 row.ranked is not None
-                and (value := collection.ndcg(row.ranked[start:end], calibration)) is not None
+                and (value := collection.ndcg(row.ranked[start:end], blend)) is not None
             ):
                 by_collection[collection.name] = value
             start = end

@@ -24,7 +24,7 @@ from ...models import Embedder, Reranker
 from ...retrievers.ranking.rerank import calibrated
 from ...scores import logistic, pair_log_odds, standardise
 from ...text.chunking import Chunker
-from ...types import Calibration, FloatArray
+from ...types import Blend, Calibration, FirstStageKind, FloatArray
 from ..reliability import reliability
 from .queries import draw_queries
 from .recipe import LabelledCollection, Recipe
@@ -95,7 +95,11 @@ class Windows:
         )
 
 
-def fit_calibration(windows: Sequence[LabelledWindow], weight: float | None = None) -> Calibration:
+KIND: FirstStageKind = "dense"
+"""The windows are those of an embedder."""
+
+
+def fit_blend(windows: Sequence[LabelledWindow], weight: float | None = None) -> Blend:
     """Return the coefficients of a logistic regression over all judged candidates. Every window has the same
     weight.
 
@@ -115,22 +119,22 @@ def fit_calibration(windows: Sequence[LabelledWindow], weight: float | None = No
         )
 
     solution = joined @ minimize(loss, np.zeros(joined.shape[1]), jac=True, method="BFGS").x
-    return Calibration(*(round(float(x), 4) for x in solution))
+    return Blend(*(round(float(x), 4) for x in solution))
 
 
 def _features(window: LabelledWindow) -> npt.NDArray[np.float64]:
-    """Return the features that the coefficients multiply, (n, 3), as in ``types.Calibration``."""
+    """Return the features that the coefficients multiply, (n, 3), as in ``types.Blend``."""
     logits = window.logits.astype(np.float64)
     return np.stack([logits, logits.std() * window.first_stage, np.ones(len(logits))], axis=1)
 
 
-def with_pair(windows: Sequence[LabelledWindow], blend: Calibration) -> Calibration:
+def with_pair(windows: Sequence[LabelledWindow], blend: Blend) -> Calibration:
     """Return the calibration with coefficients for a pair alone, fitted to the same labels."""
-    alone = fit_calibration(windows, weight=0.0)
-    return blend._replace(pair_logit=alone.logit, pair_intercept=alone.intercept)
+    alone = fit_blend(windows, weight=0.0)
+    return Calibration(alone.logit, alone.intercept, {KIND: blend})
 
 
-def pair_from_blend(windows: Sequence[LabelledWindow], blend: Calibration) -> Calibration:
+def pair_from_blend(windows: Sequence[LabelledWindow], blend: Blend) -> Calibration:
     """Return the calibration with coefficients for a pair alone, fitted to the probabilities of the blend.
 
     No labels are needed: the pair's probability is what the blend's is on average over the first-stage scores
@@ -165,7 +169,7 @@ def errors(
         for window in measured:
             known = ~np.isnan(window.labels)
             relevant = (window.labels[known] > 0.5).tolist()
-            joined = calibrated(window.logits, window.first_stage.tolist(), coefficients)
+            joined = calibrated(window.logits, window.first_stage.tolist(), coefficients.blend(KIND))
             blended += zip(logistic(joined)[known].tolist(), relevant, strict=True)
             pairs = logistic(pair_log_odds(window.logits, coefficients))
             alone += zip(pairs[known].tolist(), relevant, strict=True)
@@ -192,7 +196,7 @@ class Quality(TypedDict):
     by_weight: dict[str, float]
 
 
-def quality(windows: Sequence[LabelledWindow], calibration: Calibration) -> dict[str, Quality]:
+def quality(windows: Sequence[LabelledWindow], blend: Blend | None) -> dict[str, Quality]:
     """Return the quality of each order, by collection."""
     table: dict[str, Quality] = {}
     for name in sorted({window.collection for window in windows}):
@@ -201,17 +205,15 @@ def quality(windows: Sequence[LabelledWindow], calibration: Calibration) -> dict
             queries=len(here),
             first_stage=_ndcg(here, [w.first_stage for w in here]),
             cross_encoder=_ndcg(here, [w.logits for w in here]),
-            calibrated=_joined_ndcg(here, calibration),
-            by_weight={
-                f"{weight:g}": _joined_ndcg(here, Calibration(1.0, weight, 0.0)) for weight in WEIGHTS
-            },
+            calibrated=_joined_ndcg(here, blend),
+            by_weight={f"{weight:g}": _joined_ndcg(here, Blend(1.0, weight, 0.0)) for weight in WEIGHTS},
         )
     return table
 
 
-def _joined_ndcg(windows: Sequence[LabelledWindow], calibration: Calibration) -> float:
+def _joined_ndcg(windows: Sequence[LabelledWindow], blend: Blend | None) -> float:
     """Return the mean nDCG@10 of the windows, ordered by logit and first stage together."""
-    return _ndcg(windows, [calibrated(w.logits, w.first_stage.tolist(), calibration) for w in windows])
+    return _ndcg(windows, [calibrated(w.logits, w.first_stage.tolist(), blend) for w in windows])
 
 
 def _ndcg(windows: Sequence[LabelledWindow], values: Sequence[FloatArray]) -> float:
@@ -238,14 +240,14 @@ def calibrate(
     *,
     collections: Sequence[str],
     weight: float | None = None,
-    blend: Calibration | None = None,
+    blend: Blend | None = None,
     say: Callable[[str], None],
 ) -> tuple[Calibration, Errors, dict[str, Quality]]:
     """Fit the calibration of an exported cross-encoder; return it with its calibration errors (``errors``),
     and its quality on the same windows.
 
     ``trained`` has the texts of the queries that the model was trained on; they are left out. ``weight`` is
-    as in ``fit_calibration``. With ``blend`` only the pair's coefficients are fitted, to the probabilities of
+    as in ``fit_blend``. With ``blend`` only the pair's coefficients are fitted, to the probabilities of
     this blend (``pair_from_blend``). Raises SourceError when no query is left.
     """
     windows: list[LabelledWindow] = []
@@ -266,7 +268,7 @@ def calibrate(
         )
 
     def fit(to: Sequence[LabelledWindow]) -> Calibration:
-        return with_pair(to, fit_calibration(to, weight)) if blend is None else pair_from_blend(to, blend)
+        return with_pair(to, fit_blend(to, weight)) if blend is None else pair_from_blend(to, blend)
 
     coefficients = fit(windows)
-    return coefficients, errors(windows, fit), quality(windows, coefficients)
+    return coefficients, errors(windows, fit), quality(windows, coefficients.blend(KIND))

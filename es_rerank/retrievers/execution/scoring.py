@@ -64,11 +64,12 @@ def rerank_window(
             node.inference_text, texts_read, node.inference_id, whole=not node.allow_rerank_failures
         )
         stats.warn(script_warning(reranker, node.inference_text, texts_read))
+        calibration = reranker.calibration
         ranking = rank(
             candidates,
             scores,
-            reranker.calibration,
-            blend=node.blend,
+            calibration,
+            blend=calibration.blend(None) if node.blend and calibration is not None else None,
             min_score=node.min_score,
             min_probability=node.min_probability,
             aggregation=node.aggregation,

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import ScoreError
 from ...scores import aggregated, as_logits, logistic, pair_log_odds, ranked, standardise
-from ...types import Aggregation, BoolArray, Calibration, Candidate, FloatArray, Passage, Scores
+from ...types import Aggregation, Blend, BoolArray, Calibration, Candidate, FloatArray, Passage, Scores
 
 BEST_PASSAGE = Aggregation("max")
 """The default: the best passage gives the document its score."""
@@ -39,13 +39,14 @@ class Ranking:
 
     ``complete`` is false if some candidates were not scored before the deadline. ``truncated`` and ``cached``
     count the passages that were cut to the model's window, or whose context was, and the passages whose
-    scores came from a cache.
+    scores came from a cache. ``left_alone``: whether the blend left the order of the first stage alone.
     """
 
     hits: list[Reranked]
     complete: bool
     truncated: int
     cached: int
+    left_alone: bool = False
 
 
 def texts_of(candidates: Sequence[Candidate]) -> list[str]:
@@ -78,16 +79,17 @@ def rank(
     scores: Scores,
     calibration: Calibration | None,
     *,
-    blend: bool = False,
+    blend: Blend | None = None,
     min_score: float | None = None,
     min_probability: float | None = None,
     aggregation: Aggregation = BEST_PASSAGE,
 ) -> Ranking:
     """Return the candidates in descending order of score. Equal scores keep the first-stage order.
 
-    ``blend``: whether the first stage's scores have a part in the score, as ``calibration`` says. Without it
-    the score is the probability of the pair alone, and the order is that of the logits, which differ where
-    two probabilities are rounded to the same number. Candidates without a score follow in first-stage order.
+    ``blend`` says which part the first stage's scores have in the score. Without it the score is the
+    probability of the pair alone, as ``calibration`` says, and the order is that of the logits, which differ
+    where two probabilities are rounded to the same number. Candidates without a score follow in first-stage
+    order.
     Candidates whose score is below ``min_score``, or whose probability is below ``min_probability``, are left
     out; candidates without a score are kept. Raises ScoreError as ``of_documents`` does.
     """
@@ -96,8 +98,9 @@ def rank(
     done = ~np.isnan(logits)
     pairs = pair_log_odds(logits, calibration)
     probabilities = logistic(np.where(done, pairs, 0.0))
-    if blend:
-        keys = calibrated(logits, [candidate.score for candidate in candidates], calibration)
+    first_stage = [candidate.score for candidate in candidates]
+    if blend is not None:
+        keys = calibrated(logits, first_stage, blend)
         values = logistic(np.where(done, keys, 0.0))
     else:
         keys = logits * np.float32(1.0 if calibration is None else np.sign(calibration.pair[0]))
@@ -122,6 +125,7 @@ def rank(
         complete=bool(done.all()),
         truncated=int((scores.truncated | _context_cut(candidates)).sum()),
         cached=int(scores.cached.sum()),
+        left_alone=blend is not None and is_left_alone(logits, first_stage, blend),
     )
 
 
@@ -140,24 +144,50 @@ def _reranked(candidate: Candidate, score: float, probability: float, logit: flo
     return Reranked(candidate, score, probability, logit, passage)
 
 
-def calibrated(
-    logits: FloatArray, first_stage: Sequence[float], calibration: Calibration | None
-) -> FloatArray:
+def calibrated(logits: FloatArray, first_stage: Sequence[float], blend: Blend | None) -> FloatArray:
     """Return the log-odds of relevance, blended with the first stage, float32, (n,), for a model's logits.
 
-    ``first_stage`` holds the first-stage scores, (n,). Without a calibration the logits are returned
-    unchanged. NaN stays NaN.
+    ``first_stage`` holds the first-stage scores, (n,). Without a blend the logits are returned unchanged. NaN
+    stays NaN. In a window that is left alone (``is_left_alone``) the logits have no part.
     """
-    if calibration is None:
+    if blend is None:
         return logits
+    places = standardise(first_stage)
+    if is_left_alone(logits, first_stage, blend):
+        alone = blend.alone_first_stage * places + blend.alone_intercept
+        return np.where(np.isnan(logits), np.float32(np.nan), alone).astype(np.float32)
     known = logits[~np.isnan(logits)].astype(np.float64)
     spread = float(known.std()) if len(known) else 0.0
     return np.asarray(
-        calibration.logit * logits
-        + calibration.first_stage * spread * standardise(first_stage)
-        + calibration.intercept,
-        dtype=np.float32,
+        blend.logit * logits + blend.first_stage * spread * places + blend.intercept, dtype=np.float32
     )
+
+
+def is_left_alone(logits: FloatArray, first_stage: Sequence[float], blend: Blend) -> bool:
+    """Return whether a window keeps the order of the first stage, because the model agrees with it too
+    little.
+
+    Only scored candidates count. A window whose agreement is not defined is not left alone.
+    """
+    if blend.least_agreement is None:
+        return False
+    found = agreement(logits, first_stage)
+    return found is not None and found < blend.least_agreement
+
+
+def agreement(logits: FloatArray, first_stage: Sequence[float]) -> float | None:
+    """Return the Pearson correlation, -1..1, of the logits and the first-stage scores, both (n,), of the
+    candidates whose logit is not NaN.
+
+    None where it is not defined: for fewer than two of them, equal logits or scores, or a score that is not a
+    finite number.
+    """
+    known = ~np.isnan(logits)
+    model = standardise(logits[known].tolist()).astype(np.float64)
+    other = standardise(np.asarray(first_stage, dtype=np.float64)[known].tolist()).astype(np.float64)
+    if not model.any() or not other.any():
+        return None
+    return float((model * other).mean())
 
 
 def first_stage_order(candidates: Sequence[Candidate]) -> Ranking:

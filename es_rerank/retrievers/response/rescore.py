@@ -125,7 +125,7 @@ def rescored(
         candidates,
         scores,
         calibration,
-        blend=blend,
+        blend=calibration.blend(None) if blend and calibration is not None else None,
         min_score=min_score,
         min_probability=min_probability,
     )

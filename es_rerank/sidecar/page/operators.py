@@ -18,14 +18,52 @@ from .parts import (
 )
 
 BUNDLED_CALIBRATION = {
-    "logit": 0.4345,
-    "first_stage": 0.2824,
-    "intercept": -0.8292,
-    "pair_logit": 0.5551,
-    "pair_intercept": -0.1985,
+    "pair": {"logit": 0.5551, "intercept": -0.1985, "error": 0.0388},
+    "blends": {
+        "dense": {
+            "logit": 0.4345,
+            "first_stage": 0.2824,
+            "intercept": -0.8292,
+            "least_agreement": None,
+            "alone_first_stage": 0.0,
+            "alone_intercept": 0.0,
+            "error": 0.0481,
+        }
+    },
 }
+_ERROR = nullable(number("The expected calibration error, 0 to 1; null where nobody measured it."))
+_PAIR: Schema = {
+    **closed({"logit": number(), "intercept": number(), "error": _ERROR}),
+    "description": "Log-odds of a pair alone: `logit` * logit + `intercept`. Null where it was not fitted.",
+    "type": ["object", "null"],
+}
+_BLEND = closed(
+    {
+        "logit": number("Factor of the logit."),
+        "first_stage": number(
+            "Factor of the standardised first-stage score, in units of the logits' spread."
+        ),
+        "intercept": number(),
+        "least_agreement": nullable(
+            number("The smallest correlation with the first stage with which the order changes.")
+        ),
+        "alone_first_stage": number("Factor of the first-stage score in a window that is left alone."),
+        "alone_intercept": number("The intercept in a window that is left alone."),
+        "error": _ERROR,
+    }
+)
 CALIBRATION: Schema = {
-    **closed({name: number() for name in BUNDLED_CALIBRATION}),
+    **closed(
+        {
+            "pair": _PAIR,
+            "blends": {
+                "type": "object",
+                "description": "With the first stage, by its kind (`dense`, `bm25`, `hybrid`), or by kind "
+                "and embedder, such as `dense:all-MiniLM-L6-v2`.",
+                "additionalProperties": _BLEND,
+            },
+        }
+    ),
     "description": "How probabilities are made from logits and first-stage scores; null where it is not "
     "known.",
     "type": ["object", "null"],

@@ -24,7 +24,7 @@ from ..messages.wire import answer, retry_after
 from ..observation.log import RELEASE
 from ..service import Service
 from .search import Running
-from .status import manifest_of
+from .status import manifest_of, stated_calibration
 
 router = APIRouter()
 keyed = APIRouter(route_class=KeyedRoute)
@@ -65,7 +65,7 @@ async def info(request: Request, service: Running, model: NamedModel) -> Respons
 
 
 def _facts(service: Service, model: Reranker | Embedder) -> dict[str, Any]:
-    calibration = getattr(model, "calibration", None)
+    calibration = stated_calibration(model) if isinstance(model, Reranker) else None
     scripts = getattr(model, "scripts", None)
     manifest = manifest_of(model)
     if isinstance(model, Reranker):
@@ -96,7 +96,7 @@ def _facts(service: Service, model: Reranker | Embedder) -> dict[str, Any]:
         "auto_truncate": True,
         "version": RELEASE,
         "served_by": "es-rerank",
-        **({"calibration": calibration._asdict()} if calibration else {}),
+        **({"calibration": calibration} if calibration else {}),
         **({"scripts": scripts} if scripts else {}),
     }
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from ...addresses import masked
 from ...errors import UnauthorizedError
 from ...models import Embedder, LongTextReranker, Reranker
+from ...models.contracts import CalibrationRecord
 from ...models.manifest import Manifest
 from ...models.wrappers.wrapped import WrappedReranker, precision_of
 from ...off_loop import off_loop
@@ -105,13 +106,12 @@ def _models(service: Service) -> list[dict[str, Any]]:
 
 
 def _reranker(name: str, reranker: Reranker, *, first: bool) -> dict[str, Any]:
-    calibration = reranker.calibration
     return {
         "name": name,
         "default": first,
         **_of_manifest(reranker),
         "local": isinstance(reranker, LongTextReranker),
-        "calibration": None if calibration is None else calibration._asdict(),
+        "calibration": stated_calibration(reranker),
         "scripts": getattr(reranker, "scripts", None),
     }
 
@@ -131,6 +131,17 @@ def _embedders(service: Service) -> dict[str, Any]:
         for place, (name, embedder) in enumerate(served.items())
     ]
     return {"embedder": known[0] if known else None, "embedders": known}
+
+
+def stated_calibration(reranker: Reranker) -> dict[str, Any] | None:
+    """Return a reranker's calibration as a manifest states it, with its errors if they are known; None if it
+    has none.
+    """
+    if reranker.calibration is None:
+        return None
+    manifest = manifest_of(reranker)
+    stated = None if manifest is None else manifest.calibration
+    return (stated or CalibrationRecord.of(reranker.calibration)).model_dump()
 
 
 def manifest_of(model: Reranker | Embedder) -> Manifest | None:
