@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, NamedTuple, get_args
 
 import typer
 from rich.markup import escape
@@ -57,7 +57,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="|".join(_STAGES),
-            help="The first stage; may be given several times.",
+            help="The first stage; may be given several times. BM25 is measured once, the others with each "
+            "embedder.",
             show_default="knn",
         ),
     ] = None,
@@ -76,8 +77,11 @@ def evaluate(
         ),
     ] = None,
     embedder: Annotated[
-        str | None,
-        typer.Option(help="Bundled name, exported folder or Hub id.", show_default="the bundled one"),
+        list[str] | None,
+        typer.Option(
+            help="Bundled name, model folder, Hub id, maven:NAME or a service; may be given several times.",
+            show_default="the bundled one",
+        ),
     ] = None,
     limit: Annotated[
         int | None,
@@ -109,10 +113,7 @@ def evaluate(
     """Index collections (unchanged documents are skipped) and compare nDCG@10 of first stage and reranked
     order.
     """
-    from ingest_pipelines.collection_index import collection_alias
-
     from ..client import RerankClient
-    from ..models.load import embedder_of
     from ..models.wrappers.cached import ScoreCache
     from ..settings import read_settings
     from .connection import BULK_TIMEOUT_S, connect
@@ -128,24 +129,35 @@ def evaluate(
     sources = [CollectionArgument.named(name) for name in collections]
     topics = _topics(sources, split, limit, same_title=same_title)
     named = {masked(name): name for name in reranker or [settings.reranker]}
+    asked_embedders = _asked_embedders(embedder or [settings.embedder], stages)
+    several = len(asked_embedders) > 1 or len(stages) > 1
     client = connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S)
     with (
         client,
-        _rerankers(settings, named, ScoreCache() if len(stages) > 1 else None) as rerankers,
-        embedder_of(settings, embedder) as bi_encoder,
+        _rerankers(settings, named, ScoreCache() if several else None) as rerankers,
+        _embedders(settings, asked_embedders) as embedders,
     ):
         searcher = RerankClient(
-            client, reranker=rerankers, embedder=bi_encoder, timeout_s=None, plugin="never"
+            client, reranker=rerankers, embedder=embedders, timeout_s=None, plugin="never"
         )
         results: list[Result] = []
         for source, asked in zip(sources, topics, strict=True):
-            index = collection_alias(source.folder, bi_encoder.name)
-            indexed(client, index, source.folder, bi_encoder, asked.documents)
-            setup = Setup(index, window=window or settings.window, fields=tuple(field or ()))
+            indices = _indices(client, source, asked, embedders)
+            setup = Setup("", window=window or settings.window, fields=tuple(field or ()))
             results += run_experiments(
                 searcher,
                 asked,
-                [replace(setup, first_stage=stage, reranker=name) for stage in stages for name in named],
+                [
+                    replace(
+                        setup,
+                        index=indices[over.index_of],
+                        first_stage=over.kind,
+                        reranker=name,
+                        embedder=over.embedder,
+                    )
+                    for over in first_stages(stages, list(embedders))
+                    for name in named
+                ],
             )
     compared = comparison(results)
     if len(results) == 1:
@@ -172,6 +184,77 @@ def _stages(named: list[str] | None) -> list[FirstStage]:
             f"{', '.join(_STAGES)}"
         )
     return [stage for stage in _STAGES if stage in (named or ["knn"])]
+
+
+class Over(NamedTuple):
+    """A first stage to measure: its kind, and the embedder whose index it searches.
+
+    ``embedder`` is the embedder by which results are told apart; None for BM25, which uses no vectors.
+    """
+
+    kind: FirstStage
+    index_of: str
+    embedder: str | None
+
+
+def first_stages(stages: Sequence[FirstStage], embedders: Sequence[str]) -> list[Over]:
+    """Return the first stages to measure, those of one kind together.
+
+    BM25 counts once: it searches the index of the first embedder. The others count once for each embedder.
+    """
+    return [
+        Over(kind, name, None if kind == "bm25" else name)
+        for kind in stages
+        for name in (embedders[:1] if kind == "bm25" else embedders)
+    ]
+
+
+def _asked_embedders(named: Sequence[str], stages: Sequence[FirstStage]) -> list[str]:
+    """Return the embedders that the command line names, each once.
+
+    Raises SettingsError when an embedder would not be used.
+    """
+    asked = list(dict.fromkeys(named))
+    if len(asked) > 1 and set(stages) == {"bm25"}:
+        raise SettingsError(
+            f"--first-stage bm25 uses no vectors, so it would not use --embedder "
+            f"{', '.join(map(masked, asked[1:]))}; leave them out, or add --first-stage knn or hybrid"
+        )
+    return asked
+
+
+@contextmanager
+def _embedders(settings: Settings, named: Sequence[str]) -> Iterator[dict[str, LoadedEmbedder]]:
+    """Load all embedders, by the names that an index records; the block's end closes them.
+
+    Raises SettingsError when two have one name: their indices could not be told apart.
+    """
+    from ..models.load import embedder_of
+
+    with ExitStack() as stack:
+        loaded: dict[str, LoadedEmbedder] = {}
+        given: dict[str, str] = {}
+        for text in named:
+            model = stack.enter_context(embedder_of(settings, text))
+            if model.name in loaded:
+                raise SettingsError(
+                    f"--embedder {given[model.name]} and {masked(text)} are both called {model.name}, so "
+                    "their vectors could not be told apart; leave one out, or export it under another name"
+                )
+            loaded[model.name], given[model.name] = model, masked(text)
+        yield loaded
+
+
+def _indices(
+    client: Elasticsearch, source: CollectionArgument, asked: Topics, embedders: Mapping[str, LoadedEmbedder]
+) -> dict[str, str]:
+    """Index a collection with each embedder; return the index of each, by the embedder's name."""
+    from ingest_pipelines.collection_index import collection_alias
+
+    indices = {name: collection_alias(source.folder, name) for name in embedders}
+    for name, model in embedders.items():
+        indexed(client, indices[name], source.folder, model, asked.documents)
+    return indices
 
 
 def _topics(
@@ -247,10 +330,9 @@ def indexed(
 
 
 def run_experiments(client: RerankClient, topics: Topics, setups: Sequence[Setup]) -> list[Result]:
-    """Run an experiment for each setup, with a bar on stderr."""
-    with progress(
-        len(topics.queries), f"{escape(topics.collection)}: searching, window {setups[0].window}"
-    ) as bar:
+    """Run an experiment for each setup, with a bar of the searches on stderr."""
+    searches = len(topics.queries) * len(setups)
+    with progress(searches, f"{escape(topics.collection)}: searching, window {setups[0].window}") as bar:
         return experiments(
             client, topics, setups, on_progress=lambda done: bar.update(TaskID(0), completed=done)
         )

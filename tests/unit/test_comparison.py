@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from es_rerank.cli import evaluation_tables
+from es_rerank.cli.evaluate import first_stages
 from es_rerank.collection import held_out
 from es_rerank.errors import SourceError
 from es_rerank.research.evaluation.comparison import comparison, labels
@@ -159,6 +160,7 @@ def _result(
     alone: Sequence[float],
     default: Sequence[float],
     model: str = "m",
+    embedder: str | None = None,
 ) -> Result:
     rows = [
         QueryResult(query=str(i), text=f"what is <{i}> & why", first_stage=f, cross_encoder=a, reranked=d)
@@ -175,6 +177,7 @@ def _result(
         difference=difference([row.reranked - row.first_stage for row in rows]),
         pairs_per_second=None,
         recalled_by=recalled_by,
+        embedder=embedder,
         model=model,
         reranker=reranker,
         skipped_queries=0,
@@ -228,6 +231,81 @@ def test_every_default_is_held_against_bm25_and_every_other_reranker_against_the
         "one"
     }  # of two, BM25 was not asked
     assert len(contrasts) == 2 + 2 * 3
+
+
+def test_first_stages_of_several_embedders_have_means_and_contrasts_of_their_own() -> None:
+    results = [
+        _result(
+            name, kind, reranker, first=[0.5], alone=[0.4], default=[default], model=reranker, embedder=by
+        )
+        for name in ("one", "two")
+        for kind, by in (("knn", "minilm"), ("knn", "bge"), ("bm25", None), ("hybrid", "bge"))
+        for reranker, default in (("old", 0.48 if name == "two" else 0.6), ("new", 0.7))
+    ]
+    found = comparison(results)
+    kinds = [(each.recalled_by, each.embedder, each.reranker) for each in found.means]
+    assert kinds == [
+        (kind, by, reranker)
+        for kind, by in (("knn", "minilm"), ("knn", "bge"), ("bm25", None), ("hybrid", "bge"))
+        for reranker in ("old", "new")
+    ]
+    assert [each.collections for each in found.means] == [2] * 8
+    assert [each.harmed for each in found.means] == [["two:test"], []] * 4
+    assert [each.stage for each in found.means[0].of(found.results)] == ["knn (minilm)"] * 2
+    before_after = [
+        each for each in found.contrasts if each.order.startswith("new") and "old" in each.against
+    ]
+    assert len(before_after) == 2 * 4 * 2  # default and alone, over each first stage, of each collection
+    assert {(each.order, each.against) for each in before_after if "bge" in each.order} == {
+        (f"new over {stage}, {order}", f"old over {stage}, {order}")
+        for stage in ("knn (bge)", "hybrid (bge)")
+        for order in ("default", "alone")
+    }
+
+
+@pytest.mark.parametrize(("change", "harmed"), [(-0.02, True), (-0.01, False), (0.02, False)])
+def test_a_collection_is_harmed_where_the_default_loses_more_than_a_hundredth(
+    change: float, harmed: bool
+) -> None:
+    (first, second) = (0.5, 0.75)
+    result = _result(
+        "one", "knn", "m", first=[first, second], alone=[0.1, 0.1], default=[first, second + 2 * change]
+    )
+    assert result.harmed == harmed
+    assert ("harmed" in evaluation_tables.verdict(result)) == harmed
+
+
+def test_the_mean_error_is_that_of_the_collections_with_judged_hits() -> None:
+    one, two = _results()[0], _results()[4]
+    known = one.reliability
+    assert known is not None
+    (mean,) = comparison([one, two.model_copy(update={"reliability": None, "pair_reliability": None})]).means
+    assert mean.expected_error == pytest.approx(known.expected_error)
+    (none,) = comparison([one.model_copy(update={"reliability": None, "pair_reliability": None})]).means
+    assert none.expected_error is none.pair_expected_error is None
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [
+        (["knn"], [("knn", "a", "a"), ("knn", "b", "b")]),
+        (["bm25"], [("bm25", "a", None)]),
+        (
+            ["knn", "bm25", "hybrid"],
+            [
+                ("knn", "a", "a"),
+                ("knn", "b", "b"),
+                ("bm25", "a", None),
+                ("hybrid", "a", "a"),
+                ("hybrid", "b", "b"),
+            ],
+        ),
+    ],
+)
+def test_bm25_is_measured_once_and_the_others_with_each_embedder(
+    stages: list[FirstStage], expected: list[tuple[str, str, str | None]]
+) -> None:
+    assert [tuple(over) for over in first_stages(stages, ["a", "b"])] == expected
 
 
 def test_rerankers_of_the_same_model_name_are_called_as_they_were_named() -> None:
@@ -290,9 +368,12 @@ def test_tables_show_names_as_they_are_and_numbers_whole(monkeypatch: pytest.Mon
     monkeypatch.setattr(evaluation_tables, "stdout", Console(file=out, width=80))
     evaluation_tables.show_comparison(comparison(results))
     lines = out.getvalue().splitlines()
-    assert "runs[/fp32] over knn, window 50" in [line.strip() for line in lines]
+    assert "knn, runs[/fp32], window 50" in [line.strip() for line in lines]
     rows = [line.split() for line in lines if line.startswith("product_qa[en] ") and "12,345" in line]
-    assert [row[-4:] for row in rows] == [[row[4], "-0.1234", "<.0001", "4123/3187"] for row in rows]
+    errors = [".300", ".150"]  # bins of one document each: |0.3 - 0| and |0.7 - 1|, |0.2 - 0| and |0.9 - 1|
+    shown = ["-0.1234", "<.0001", "4123/3187", *errors]
+    assert [row[-5:] for row in rows] == [shown] * len(rows)
+    assert sum(line.startswith("harmed ") for line in lines) >= len(rows)
     assert len(rows) == 4
     assert max(map(len, lines)) <= 80
 

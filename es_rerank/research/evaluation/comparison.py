@@ -18,16 +18,28 @@ from .measures import Difference, difference
 class Mean(BaseModel):
     """Mean nDCG@10 of one first stage and one reranker over the collections. Every collection has the same
     weight.
+
+    ``expected_error`` and ``pair_expected_error`` are the mean expected calibration errors of the scores and
+    of the pairs alone, over the collections in which a hit is judged; None where there is none. ``harmed``
+    names the collections whose shipped default is below the first stage by more than ``experiment.HARM``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recalled_by: FirstStage
+    embedder: str | None
     reranker: str
     collections: int
     first_stage: float
     cross_encoder: float
     reranked: float
+    expected_error: float | None
+    pair_expected_error: float | None
+    harmed: list[str]
+
+    def of(self, results: Sequence[Result]) -> list[Result]:
+        """Return those of ``results`` that this is the mean of."""
+        return [result for result in results if _kind(result) == _kind(self)]
 
 
 class Contrast(BaseModel):
@@ -59,10 +71,12 @@ class Comparison(BaseModel):
 def comparison(results: Sequence[Result]) -> Comparison:
     """Return the comparison of at least one result.
 
+    Means are in the order of the first stages in ``results``, and in each in the order of the rerankers.
+
     There are two groups of contrasts. When BM25 is one of the first stages, the reranked order over every
     other first stage is compared with BM25 without reranking. When there are several rerankers, every other
-    reranker is compared with the first one, both in the reranked order and in the order by the cross-encoder
-    alone. Each p-value is of one contrast; it is not corrected for their number.
+    reranker is compared with the first one over the same first stage, both in the reranked order and in the
+    order by the cross-encoder alone. Each p-value is of one contrast; it is not corrected for their number.
     """
     return Comparison(
         results=list(results),
@@ -81,24 +95,33 @@ def labels(results: Sequence[Result]) -> dict[str, str]:
     return {named: model if own.count(model) == 1 else named for named, model in models.items()}
 
 
+def _kind(of: Result | Mean) -> tuple[FirstStage, str | None, str]:
+    return of.recalled_by, of.embedder, of.reranker
+
+
 def _means(results: Sequence[Result]) -> list[Mean]:
-    kinds = dict.fromkeys((result.recalled_by, result.reranker) for result in results)
-    means = []
-    for recalled_by, reranker in kinds:
-        here = [
-            result for result in results if (result.recalled_by, result.reranker) == (recalled_by, reranker)
-        ]
-        means.append(
-            Mean(
-                recalled_by=recalled_by,
-                reranker=reranker,
-                collections=len(here),
-                first_stage=fmean(result.first_stage.ndcg_at_10 for result in here),
-                cross_encoder=fmean(result.cross_encoder.ndcg_at_10 for result in here),
-                reranked=fmean(result.reranked.ndcg_at_10 for result in here),
-            )
-        )
-    return means
+    return [
+        _mean([result for result in results if _kind(result) == kind])
+        for kind in dict.fromkeys(map(_kind, results))
+    ]
+
+
+def _mean(here: Sequence[Result]) -> Mean:
+    """Return the mean of the results of one first stage and one reranker."""
+    errors = [result.reliability.expected_error for result in here if result.reliability]
+    pair_errors = [result.pair_reliability.expected_error for result in here if result.pair_reliability]
+    return Mean(
+        recalled_by=here[0].recalled_by,
+        embedder=here[0].embedder,
+        reranker=here[0].reranker,
+        collections=len(here),
+        first_stage=fmean(result.first_stage.ndcg_at_10 for result in here),
+        cross_encoder=fmean(result.cross_encoder.ndcg_at_10 for result in here),
+        reranked=fmean(result.reranked.ndcg_at_10 for result in here),
+        expected_error=fmean(errors) if errors else None,
+        pair_expected_error=fmean(pair_errors) if pair_errors else None,
+        harmed=[f"{result.collection}:{result.split}" for result in here if result.harmed],
+    )
 
 
 def _with_bm25(results: Sequence[Result]) -> Iterator[Contrast]:
@@ -109,7 +132,7 @@ def _with_bm25(results: Sequence[Result]) -> Iterator[Contrast]:
     for result in results:
         bm25 = by_bm25.get((result.collection, result.split))
         if bm25 is not None and result.recalled_by != "bm25":
-            name = f"{called[result.reranker]} over {result.recalled_by}, default"
+            name = f"{called[result.reranker]} over {result.stage}, default"
             yield _contrast(
                 result,
                 lambda row: row.reranked,
@@ -121,12 +144,12 @@ def _with_bm25(results: Sequence[Result]) -> Iterator[Contrast]:
 
 
 def _with_first_reranker(results: Sequence[Result]) -> Iterator[Contrast]:
-    firsts: dict[tuple[str, str, FirstStage], Result] = {}
+    firsts: dict[tuple[str, str, str], Result] = {}
     called = labels(results)
     for result in results:
-        first = firsts.setdefault((result.collection, result.split, result.recalled_by), result)
+        first = firsts.setdefault((result.collection, result.split, result.stage), result)
         if first is not result:
-            name, against = (f"{called[one.reranker]} over {one.recalled_by}" for one in (result, first))
+            name, against = (f"{called[one.reranker]} over {one.stage}" for one in (result, first))
             yield _contrast(
                 result,
                 lambda row: row.reranked,

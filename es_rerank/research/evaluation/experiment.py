@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 DEPTH = 100
 """Depth of every run, because recall is measured at 100."""
 
-OnQueriesDone = Callable[[int], None]
-"""Called after every query with the number of queries that are done."""
+HARM = 0.01
+"""A shipped default whose mean nDCG@10 is further than this below its first stage's harms the collection. The
+project promises that no collection loses more."""
+
+OnSearchesDone = Callable[[int], None]
+"""Called after every search with reranking, with the number of those that are done: one for each query and
+setup."""
 
 
 class Orders(NamedTuple):
@@ -91,7 +96,8 @@ class Result(BaseModel):
     ``pairs_per_second`` is also None when the time was too short to measure. ``reliability`` is measured on
     the hits' scores, which are probabilities, ``pair_reliability`` on the probabilities of the pairs alone.
     Both are None when no hit is judged. ``reranker`` is the name that
-    the user gave.
+    the user gave. ``embedder`` is the name of the embedder whose vectors the first stage used; None for BM25,
+    which uses none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -106,6 +112,7 @@ class Result(BaseModel):
     difference: Difference
     pairs_per_second: float | None
     recalled_by: FirstStage
+    embedder: str | None
     model: str
     reranker: str
     skipped_queries: int
@@ -116,6 +123,16 @@ class Result(BaseModel):
     pair_reliability: Reliability | None
     per_query: list[QueryResult]
 
+    @property
+    def stage(self) -> str:
+        """The first stage with its embedder, as tables name it: ``knn (bge-small-en-v15)``, ``bm25``."""
+        return self.recalled_by if self.embedder is None else f"{self.recalled_by} ({self.embedder})"
+
+    @property
+    def harmed(self) -> bool:
+        """Whether the shipped default is below the first stage by more than ``HARM``."""
+        return round(self.difference.ndcg_at_10, 9) < -HARM
+
     def as_json(self) -> dict[str, Any]:
         """Return the result as JSON values, with the keys that the command line documents."""
         return self.model_dump(mode="json", by_alias=True)
@@ -125,7 +142,9 @@ class Result(BaseModel):
 class Setup:
     """The settings that are the same for every query: index, first stage, window, fields and reranker.
 
-    ``reranker`` is an ``inference_id`` of the client; None means the client's only reranker.
+    ``reranker`` is an ``inference_id`` of the client; None means the client's only reranker. ``embedder`` is
+    the name under which results show the embedder of the index; None where the first stage uses no vectors,
+    or where no other embedder is beside it.
     """
 
     index: str
@@ -133,27 +152,37 @@ class Setup:
     window: int = WINDOW
     fields: Sequence[str] = ()
     reranker: str | None = None
+    embedder: str | None = None
 
 
 def experiments(
-    client: RerankClient, topics: Topics, setups: Sequence[Setup], *, on_progress: OnQueriesDone | None = None
+    client: RerankClient,
+    topics: Topics,
+    setups: Sequence[Setup],
+    *,
+    on_progress: OnSearchesDone | None = None,
 ) -> list[Result]:
     """Search for every query, with the first stage alone and reranked; return one result for each setup.
 
-    The setups have the same index, window and fields; they differ in first stage and reranker. All setups run
-    for one query before the next query starts, so a score from one setup can come from the cache in another.
+    The setups have the same window and fields; they differ in index (one for each embedder), first stage and
+    reranker. All setups run for one query before the next query starts, so a score from one setup can come
+    from the cache in another, and the cache need not hold more than one query's pairs.
     The client must have no deadline (``timeout_s=None``): a late answer, or one without reranking, is not a
     measurement. Raises ModelError for such an answer, and whatever the client raises.
     """
     observations: list[dict[str, Observation]] = [{} for _ in setups]
-    first_stages = {setup.first_stage: _FirstStage(client, setup) for setup in setups}
-    for done, (query, text) in enumerate(topics.queries.items(), 1):
+    first_stages = {(setup.index, setup.first_stage): _FirstStage(client, setup) for setup in setups}
+    done = 0
+    for query, text in topics.queries.items():
         pool = _pool_filter(topics.pools.get(query))
-        recalled = {name: first_stage.ids(text, pool) for name, first_stage in first_stages.items()}
+        recalled = {key: first_stage.ids(text, pool) for key, first_stage in first_stages.items()}
         for setup, seen in zip(setups, observations, strict=True):
-            seen[query] = observed(_answer(client, text, setup, pool), recalled[setup.first_stage])
-        if on_progress:
-            on_progress(done)
+            seen[query] = observed(
+                _answer(client, text, setup, pool), recalled[setup.index, setup.first_stage]
+            )
+            done += 1
+            if on_progress:
+                on_progress(done)
     return [result_of(topics, setup, seen) for setup, seen in zip(setups, observations, strict=True)]
 
 
@@ -284,6 +313,7 @@ def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]
         difference=compared(first_stage, reranked),
         pairs_per_second=_speed(seen),
         recalled_by=setup.first_stage,
+        embedder=setup.embedder,
         model=seen[0].model,
         reranker=setup.reranker or seen[0].model,
         skipped_queries=topics.skipped,

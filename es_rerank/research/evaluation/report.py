@@ -17,7 +17,7 @@ from ..plots.curves import COLOURS, Curve, Panel, curves
 from ..plots.differences import differences
 from ..reliability import Reliability
 from .comparison import Comparison, labels
-from .experiment import QueryResult, Result
+from .experiment import HARM, QueryResult, Result
 
 SHOWN = 5
 """Number of queries with the largest gain, and with the largest loss, that are listed for each experiment."""
@@ -50,6 +50,7 @@ def page(comparison: Comparison, arguments: Sequence[str]) -> str:
         versions=[(name, version(name)) for name in _LIBRARIES],
         found=comparison,
         called=called,
+        harm=HARM,
         overview=[Markup(picture) for picture in _overview(comparison, called)],  # noqa: S704 texts in plots are escaped  # nosec B704
         sections=[_section(result, called) for result in comparison.results],
     )
@@ -61,14 +62,10 @@ def _overview(comparison: Comparison, called: dict[str, str]) -> Iterator[str]:
     It has three bars for each collection, each with the 95 % interval of its mean.
     """
     for mean in comparison.means:
-        here = [
-            result
-            for result in comparison.results
-            if (result.recalled_by, result.reranker) == (mean.recalled_by, mean.reranker)
-        ]
+        here = mean.of(comparison.results)
         bars = [bar for result in here for bar in _three_bars(result)]
         yield chart(
-            f"nDCG@10, {called[mean.reranker]} over {mean.recalled_by}",
+            f"nDCG@10, {called[mean.reranker]} over {here[0].stage}",
             bars,
             digits=3,
             together=len(bars) // len(here),
@@ -101,7 +98,7 @@ def _section(result: Result, called: dict[str, str]) -> Section:
     if result.reliability is not None and result.pair_reliability is not None:
         pictures.append(_diagram(result.reliability, result.pair_reliability))
     return Section(
-        f"{result.collection} {result.split}: {called[result.reranker]} over {result.recalled_by}",
+        f"{result.collection} {result.split}: {called[result.reranker]} over {result.stage}",
         result,
         [Markup(picture) for picture in pictures],  # noqa: S704 texts in plots are escaped  # nosec B704
         [row for row in changed[:SHOWN] if row.reranked > row.first_stage],
