@@ -20,11 +20,11 @@ from es_rerank.collection import read_corpus
 from es_rerank.errors import ModelError
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.node import Node
-from es_rerank.research.evaluation.experiment import OnQueriesDone, Result, Setup, experiments
+from es_rerank.research.evaluation.experiment import OnSearchesDone, Result, Setup, experiments
 from es_rerank.research.evaluation.topics import read_topics
 from es_rerank.testing import HashEmbedder, WordOverlapReranker
 from es_rerank.text.chunking import Chunker
-from es_rerank.types import Calibration, Scores
+from es_rerank.types import Blend, Calibration, Scores
 from ingest_pipelines import Ingest
 from ingest_pipelines.collection_index import collection_alias
 
@@ -89,7 +89,7 @@ def _experiment(
     folder: Path,
     reranker: WordOverlapReranker,
     setup: Setup,
-    on_progress: OnQueriesDone | None = None,
+    on_progress: OnSearchesDone | None = None,
 ) -> Result:
     client = RerankClient(es, reranker=reranker, embedder=_ingest(es, index, folder), timeout_s=None)
     return experiments(client, read_topics(folder, "test"), [setup], on_progress=on_progress)[0]
@@ -103,7 +103,7 @@ def test_an_experiment_measures_three_runs(es: Elasticsearch, index: str, whole:
         es,
         index,
         whole,
-        WordOverlapReranker(calibration=Calibration(-1.0, 0.0, 0.0)),
+        WordOverlapReranker(calibration=Calibration(blends={"dense": Blend(-1.0, 0.0, 0.0)})),
         Setup(index, window=10),
         done.append,
     )
