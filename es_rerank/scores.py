@@ -85,3 +85,13 @@ def aggregated(logits: FloatArray, aggregation: Aggregation) -> float:
 def ranked(logits: Sequence[float] | FloatArray) -> list[int]:
     """Return the positions of ``logits`` in descending order of logit. Equal logits keep their order."""
     return [int(i) for i in np.argsort(-np.asarray(logits, dtype=np.float32), kind="stable")]
+
+
+def behind(logits: FloatArray, lowest: float) -> FloatArray:
+    """Return the logits, float32, (n,), all lower by the same amount if needed, so that all are below
+    ``lowest``. ``logits`` are finite and not empty.
+    """
+    below = np.nextafter(np.float32(lowest), np.float32(-np.inf))
+    moved = logits.astype(np.float64) - max(0.0, float(logits.max()) - float(below))
+    # After rounding to float32 the highest logit may be equal to ``lowest``.
+    return np.minimum(moved.astype(np.float32), below)

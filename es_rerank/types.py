@@ -185,6 +185,24 @@ class Calibration(NamedTuple):
         return None if key is None else self.blends[key]
 
 
+class FirstStageScores(NamedTuple):
+    """What a search knows of a window before a reranker reads it, in first-stage order.
+
+    ``scores``: the first stage's score of each document; NaN where it has none. ``counts``: how many
+    consecutive texts belong to each document, at least one. ``blend``: how logit and first-stage score
+    together become what the documents are sorted by, None where the logit alone decides.
+    """
+
+    scores: tuple[float, ...]
+    counts: tuple[int, ...]
+    blend: Blend | None = None
+
+    @classmethod
+    def unknown(cls, number: int) -> Self:
+        """Return the window of ``number`` texts, each a document, of which the first stage says nothing."""
+        return cls((0.0,) * number, (1,) * number)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
     """The scores that a reranker gives to n passages, in the order of the passages.
@@ -192,7 +210,9 @@ class Scores:
     ``values``: float32, (n,), finite wherever ``done`` is true. ``scale``: ``"logit"`` (any real number) or
     ``"probability"`` (0..1). ``done``: bool, (n,), false where the deadline passed before the passage was
     scored. ``truncated``: bool, (n,), true where the pair was cut to the model's maximum length. ``cached``:
-    bool, (n,), true where the score comes from a cache and was not computed for this call.
+    bool, (n,), true where the score comes from a cache and was not computed for this call. ``estimated``:
+    bool, (n,), true where the model has not read the passage, and the score is what a cheaper model lets
+    expect of it; None where there is no such passage. What is estimated is ranked after what was read.
     """
 
     values: FloatArray
@@ -200,6 +220,7 @@ class Scores:
     done: BoolArray
     truncated: BoolArray
     cached: BoolArray
+    estimated: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.values)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from ..types import BoolArray, Calibration, Passage, Scores
+from ..types import BoolArray, Calibration, FirstStageScores, Passage, Scores
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -44,6 +44,33 @@ class Reranker(Protocol):
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score`` without blocking the event loop; cancelling it stops its work."""
+
+
+@runtime_checkable
+class FirstStageReranker(Reranker, Protocol):
+    """A reranker that makes use of the first stage's scores. A search asks it by ``score_after``."""
+
+    def score_after(
+        self,
+        query: str,
+        passages: Sequence[str],
+        first_stage: FirstStageScores,
+        *,
+        deadline: float | None = None,
+    ) -> Scores:
+        """Return one score per passage of a window, as ``score`` does. Its ``estimated`` passages are ranked
+        after the others.
+        """
+
+    async def ascore_after(
+        self,
+        query: str,
+        passages: Sequence[str],
+        first_stage: FirstStageScores,
+        *,
+        deadline: float | None = None,
+    ) -> Scores:
+        """Return the same as ``score_after`` without blocking the event loop; cancelling it stops it."""
 
 
 @runtime_checkable

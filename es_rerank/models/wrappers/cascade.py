@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ...caller import continuing, followed_by
 from ...engine.pool import Pool, Rate
-from ...scores import as_logits
-from ...types import Calibration, FloatArray, Passage, Scores
+from ...scores import as_logits, behind
+from ...types import Calibration, FirstStageScores, FloatArray, Passage, Scores
 from .. import LoadedReranker, LongTextReranker
 from ..closeable import Closeable
+from ..stand_in import Prediction, StandIn, from_calibrations
 from ..unblocked import acut
+from .certain_page import CertainPage
 from .wrapped import expected_s, pool_of, precision_of, rate_of
 
 LEAST_KEPT = 10
 """The better reranker reads at least this many passages, however small the share: a page of hits, the depth
 of nDCG@10."""
 
+_Reading = Generator[list[int] | Scores, Scores, None]
+"""Yields the positions of the passages that the better reranker is to read now, and receives its scores of
+them. At last it yields the scores of all passages."""
+
 
 class Cascade(Closeable):
-    """A ``Reranker`` that reads all passages with ``first`` and the best ``share`` of them with ``then``.
+    """A ``Reranker`` that reads all passages with ``first`` and the best of them with ``then``.
 
-    The best ones are called kept. They have the scores of ``then``, bit for bit. The other passages come
-    after the lowest of them, in the order and with the differences that ``first`` gives them. So the score of
-    a kept passage depends on the pair only, but which passages are kept depends on all scores of ``first``.
+    Which ones are the best is decided by the logit that is to be expected of ``then``, given that of
+    ``first`` and, in a search, the first stage's score (``models.stand_in``). With a ``share`` these are the
+    best ``share`` of the passages. With ``top`` the window ends by itself: ``then`` reads a few passages at a
+    time, until no other document can be among the best ``top`` (``certain_page``). ``stand_in`` says what
+    ``first`` was fitted to; ``top`` needs it.
+
+    The passages that ``then`` has read have its scores, bit for bit. The others come after them. So the score
+    of a passage that was read depends on the pair only, but which ones are read depends on the whole window.
     Calibration and input length are those of ``then``. Closing the cascade closes both rerankers, and the
     ``pool`` if one is given. (Cascade ranking: Wang, Lin and Metzler 2011,
     https://doi.org/10.1145/2009916.2009934.)
@@ -37,11 +49,14 @@ class Cascade(Closeable):
         first: LoadedReranker,
         then: LoadedReranker,
         *,
-        share: float,
+        share: float = 1.0,
+        top: int | None = None,
+        stand_in: StandIn | None = None,
         name: str | None = None,
         pool: Pool | None = None,
     ) -> None:
-        self._first, self._then, self._share, self._pool = first, then, share, pool
+        self._first, self._then, self._share, self._top, self._pool = first, then, share, top, pool
+        self._stand_in = stand_in
         self._name = name or cascade_name(first.name, then.name)
 
     @property
@@ -60,28 +75,43 @@ class Cascade(Closeable):
         return getattr(self._then, "scripts", None)
 
     def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
-        """Return one logit per passage.
+        """Return one logit per passage. Each counts as a document, and no first stage is known.
 
-        When the deadline comes before the better reranker has finished, only the passages that it has scored
-        are ``done``.
+        The passages that only ``first`` has read have the logits to expect of ``then``, all lower by the same
+        amount if needed, so that the best of them comes after all that ``then`` has read. When the deadline
+        comes before the better reranker has finished, only the passages that it has scored are ``done``.
         """
-        with followed_by(self._then_s(query, passages)):
-            before = self._first.score(query, passages, deadline=deadline)
-        kept = self._kept(before)
-        with continuing():
-            after = self._then.score(query, [passages[position] for position in kept], deadline=deadline)
-        return _joined(before, kept, after)
+        return _in_one_order(self._score(query, passages, None, deadline))
 
     async def ascore(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
         """Return the same as ``score`` without blocking the event loop; cancelling it stops its work."""
-        with followed_by(self._then_s(query, passages)):
-            before = await self._first.ascore(query, passages, deadline=deadline)
-        kept = self._kept(before)
-        with continuing():
-            after = await self._then.ascore(
-                query, [passages[position] for position in kept], deadline=deadline
-            )
-        return _joined(before, kept, after)
+        return _in_one_order(await self._ascore(query, passages, None, deadline))
+
+    def score_after(
+        self,
+        query: str,
+        passages: Sequence[str],
+        first_stage: FirstStageScores,
+        *,
+        deadline: float | None = None,
+    ) -> Scores:
+        """Return one logit per passage of a window.
+
+        The passages that only ``first`` has read are ``estimated``: theirs are the logits to expect of
+        ``then``. The deadline is that of ``score``.
+        """
+        return self._score(query, passages, first_stage, deadline)
+
+    async def ascore_after(
+        self,
+        query: str,
+        passages: Sequence[str],
+        first_stage: FirstStageScores,
+        *,
+        deadline: float | None = None,
+    ) -> Scores:
+        """Return the same as ``score_after`` without blocking the event loop; cancelling it stops it."""
+        return await self._ascore(query, passages, first_stage, deadline)
 
     @property
     def precision(self) -> str | None:
@@ -106,14 +136,6 @@ class Cascade(Closeable):
         first_s = expected_s(self._first, query, passages, most_parts=most_parts)
         return first_s + self._then_s(query, passages, most_parts)
 
-    def _then_s(self, query: str, passages: Sequence[str], most_parts: int | None = 1) -> float:
-        """Return the estimated seconds that the better reranker takes for the passages that are kept."""
-        share = min(1.0, self._most(len(passages)) / max(len(passages), 1))
-        return share * expected_s(self._then, query, passages, most_parts=most_parts)
-
-    def _most(self, passages: int) -> int:
-        return max(LEAST_KEPT, math.ceil(self._share * passages))
-
     def close(self) -> None:
         """Close both rerankers."""
         self._first.close()
@@ -121,14 +143,76 @@ class Cascade(Closeable):
         if self._pool is not None:
             self._pool.close()
 
-    def _kept(self, scores: Scores) -> list[int]:
-        """Return the positions of the best passages, ascending; of equal scores the earlier passage is
-        better.
-        """
-        most = self._most(len(scores))
-        done = np.flatnonzero(scores.done)
-        best = done[np.argsort(-as_logits(scores)[done], kind="stable")[:most]]
-        return sorted(best.tolist())
+    def _score(
+        self,
+        query: str,
+        passages: Sequence[str],
+        first_stage: FirstStageScores | None,
+        deadline: float | None,
+    ) -> Scores:
+        with followed_by(self._then_s(query, passages)):
+            before = self._first.score(query, passages, deadline=deadline)
+        reading = self._reading(before, first_stage)
+        wanted = next(reading)
+        while isinstance(wanted, list):
+            with continuing():
+                after = self._then.score(query, [passages[i] for i in wanted], deadline=deadline)
+            wanted = reading.send(after)
+        return wanted
+
+    async def _ascore(
+        self,
+        query: str,
+        passages: Sequence[str],
+        first_stage: FirstStageScores | None,
+        deadline: float | None,
+    ) -> Scores:
+        with followed_by(self._then_s(query, passages)):
+            before = await self._first.ascore(query, passages, deadline=deadline)
+        reading = self._reading(before, first_stage)
+        wanted = next(reading)
+        while isinstance(wanted, list):
+            with continuing():
+                after = await self._then.ascore(query, [passages[i] for i in wanted], deadline=deadline)
+            wanted = reading.send(after)
+        return wanted
+
+    def _reading(self, before: Scores, first_stage: FirstStageScores | None) -> _Reading:
+        """Read a window, of which ``before`` are the cheap model's scores."""
+        if not before.done.all():
+            yield replace(before, done=np.zeros(len(before), dtype=np.bool_))
+            return
+        window = first_stage or FirstStageScores.unknown(len(before))
+        prediction = self._prediction(joined=first_stage is not None)
+        expected = prediction.expected(as_logits(before), window)
+        page = CertainPage(expected, prediction.margin, window, self._top or len(window.counts))
+        merged = _Merged(before, expected)
+        while wanted := page.next(None if self._top else self._most(len(before))):
+            after = yield wanted
+            merged.read(wanted, after)
+            if not after.done.all():
+                break  # the deadline came
+            page.tell(wanted, as_logits(after))
+            if self._top is None:
+                break
+        yield merged.scores()
+
+    def _prediction(self, *, joined: bool) -> Prediction:
+        if self._stand_in is not None:
+            return self._stand_in.prediction(joined=joined)
+        return from_calibrations(self._first.calibration, self._then.calibration, joined=joined)
+
+    def _then_s(self, query: str, passages: Sequence[str], most_parts: int | None = 1) -> float:
+        """Return the estimated seconds that the better reranker takes for the passages that it will read."""
+        share = min(1.0, self._most(len(passages)) / max(len(passages), 1))
+        return share * expected_s(self._then, query, passages, most_parts=most_parts)
+
+    def _most(self, passages: int) -> int:
+        """Return how many passages the better reranker reads: exactly with a share, about with ``top``."""
+        if self._top is None:
+            return max(LEAST_KEPT, math.ceil(self._share * passages))
+        share = 1.0 if self._stand_in is None else self._stand_in.share
+        return max(self._top, math.ceil(share * passages))
 
 
 class LongTextCascade(Cascade):
@@ -153,13 +237,15 @@ def cascade(
     first: LoadedReranker,
     then: LoadedReranker,
     *,
-    share: float,
+    share: float = 1.0,
+    top: int | None = None,
+    stand_in: StandIn | None = None,
     name: str | None = None,
     pool: Pool | None = None,
 ) -> Cascade:
     """Return a cascade of both; it is a ``LongTextReranker`` when ``then`` is one."""
     return (LongTextCascade if isinstance(then, LongTextReranker) else Cascade)(
-        first, then, share=share, name=name, pool=pool
+        first, then, share=share, top=top, stand_in=stand_in, name=name, pool=pool
     )
 
 
@@ -168,36 +254,49 @@ def cascade_name(first: str, then: str) -> str:
     return f"{then} after {first}"
 
 
-def _joined(before: Scores, kept: Sequence[int], after: Scores) -> Scores:
-    """Return the scores of all passages: ``after`` for the kept ones, ``before`` for the others."""
-    values, done, truncated, cached = (
-        as_logits(before).copy(),
-        before.done.copy(),
-        before.truncated.copy(),
-        before.cached.copy(),
-    )
-    others = done.copy()
-    others[list(kept)] = False
-    if not after.done.all():
-        # Otherwise kept passages that were not scored in time would come after passages that were not kept.
-        done[others] = False
-    elif others.any() and len(kept):
-        values[others] = _behind(values[others], float(as_logits(after).min()))
-    for position, value, is_done, is_cut, is_cached in zip(
-        kept, as_logits(after), after.done, after.truncated, after.cached, strict=True
-    ):
-        values[position], done[position], truncated[position], cached[position] = (
-            value,
-            is_done,
-            truncated[position] | is_cut,
-            is_cached,
+class _Merged:
+    """The scores of all passages: the better model's where it has read, else what is expected of it."""
+
+    def __init__(self, before: Scores, expected: FloatArray) -> None:
+        self._values = expected.copy()
+        self._done, self._truncated, self._cached = (
+            before.done.copy(),
+            before.truncated.copy(),
+            before.cached.copy(),
         )
-    return Scores(values, "logit", done=done, truncated=truncated, cached=cached)
+        self._estimated = np.ones(len(before), dtype=np.bool_)
+
+    def read(self, positions: Sequence[int], after: Scores) -> None:
+        """Take the better model's scores of the passages at ``positions``."""
+        at = list(positions)
+        self._values[at], self._done[at], self._cached[at] = as_logits(after), after.done, after.cached
+        self._truncated[at] |= after.truncated
+        self._estimated[at] = False
+        if not after.done.all():
+            # Otherwise passages that were to be read would come after passages that were not worth it.
+            self._done &= ~self._estimated
+
+    def scores(self) -> Scores:
+        """Return the scores."""
+        return Scores(
+            self._values,
+            "logit",
+            done=self._done,
+            truncated=self._truncated,
+            cached=self._cached,
+            estimated=self._estimated,
+        )
 
 
-def _behind(logits: FloatArray, lowest: float) -> FloatArray:
-    """Return the logits, all shifted down by the same amount if needed, so that all are below ``lowest``."""
-    below = np.nextafter(np.float32(lowest), np.float32(-np.inf))
-    moved = logits.astype(np.float64) - max(0.0, float(logits.max()) - float(below))
-    # After rounding to float32 the highest logit may be equal to ``lowest``.
-    return np.minimum(moved.astype(np.float32), below)
+def _in_one_order(scores: Scores) -> Scores:
+    """Return the scores with all estimates lower by the same amount, if needed, so that the best of them is
+    below all logits that were read.
+    """
+    if scores.estimated is None:
+        return scores
+    others, read = scores.done & scores.estimated, scores.done & ~scores.estimated
+    if not others.any() or not read.any():
+        return scores
+    values = scores.values.copy()
+    values[others] = behind(values[others], float(values[read].min()))
+    return replace(scores, values=values)

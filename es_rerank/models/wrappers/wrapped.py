@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 from ...engine.pool import Pool, Rate
 from ...off_loop import is_large, off_loop_if
-from ...types import Calibration
-from .. import Reranker
+from ...types import Calibration, FirstStageScores, Scores
+from .. import FirstStageReranker, Reranker
 
 Asked = Sequence[tuple[str, Sequence[str]]]
 """Queries, each with the passages that are scored for it."""
@@ -74,6 +74,32 @@ def rate_of(reranker: Reranker) -> Rate | None:
     """Return the seconds that a unit of work takes a reranker, None where it has no pool."""
     rate = getattr(reranker, "rate", None)
     return rate if isinstance(rate, Rate) else None
+
+
+def scored_after(
+    reranker: Reranker,
+    query: str,
+    passages: Sequence[str],
+    first_stage: FirstStageScores | None,
+    deadline: float | None,
+) -> Scores:
+    """Return a reranker's scores of a window, by ``score_after`` if it has that."""
+    if first_stage is not None and isinstance(reranker, FirstStageReranker):
+        return reranker.score_after(query, passages, first_stage, deadline=deadline)
+    return reranker.score(query, passages, deadline=deadline)
+
+
+async def ascored_after(
+    reranker: Reranker,
+    query: str,
+    passages: Sequence[str],
+    first_stage: FirstStageScores | None,
+    deadline: float | None,
+) -> Scores:
+    """Return the same as ``scored_after`` without blocking the event loop."""
+    if first_stage is not None and isinstance(reranker, FirstStageReranker):
+        return await reranker.ascore_after(query, passages, first_stage, deadline=deadline)
+    return await reranker.ascore(query, passages, deadline=deadline)
 
 
 def expected_s(

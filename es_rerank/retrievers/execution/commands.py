@@ -15,7 +15,7 @@ from ...defaults import PluginUse
 from ...errors import RequestError
 from ...observation import Stage
 from ...text.strategies import ChunkingSettings
-from ...types import Candidate
+from ...types import Candidate, FirstStageScores
 from ..planning.index_schema import IndexSchema
 from ..response.answer import SearchStats
 from .leaf_failures import Place
@@ -108,13 +108,15 @@ class EmbedQuery:
 class ScoreTexts:
     """Asks for the scores of texts. ``model`` is the ``inference_id`` of a reranker.
 
-    ``whole``: the scores are of use only if all texts have one.
+    ``whole``: the scores are of use only if all texts have one. ``first_stage``: what is known of the window,
+    for a reranker that makes use of it.
     """
 
     query: str
     texts: list[str]
     model: str
     whole: bool = False
+    first_stage: FirstStageScores | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from elasticsearch import (
 from ...caches import SharedCache
 from ...caller import as_a_whole
 from ...models.unblocked import aembed
+from ...models.wrappers.wrapped import ascored_after, scored_after
 from ...observation import reranking
 from ...off_loop import is_large, off_loop
 from ...text.watch import Watch
@@ -144,7 +145,7 @@ def _perform(command: Command, connection: Connection[Elasticsearch], context: C
         case ScoreTexts(query, texts, model):
             reranker = context.served.reranker(model)
             with as_a_whole(wanted=command.whole), reranking(reranker.name, query, texts) as tell:
-                scores = reranker.score(query, texts, deadline=context.deadline)
+                scores = scored_after(reranker, query, texts, command.first_stage, context.deadline)
                 tell(scores)
             context.admission.close()
             return scores
@@ -232,7 +233,7 @@ async def _aperform(command: Command, connection: Connection[AsyncElasticsearch]
         case ScoreTexts(query, texts, model):
             reranker = context.served.reranker(model)
             with as_a_whole(wanted=command.whole), reranking(reranker.name, query, texts) as tell:
-                scores = await reranker.ascore(query, texts, deadline=context.deadline)
+                scores = await ascored_after(reranker, query, texts, command.first_stage, context.deadline)
                 tell(scores)
             context.admission.close()
             return scores

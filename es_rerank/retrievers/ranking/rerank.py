@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...errors import ScoreError
-from ...scores import aggregated, as_logits, logistic, pair_log_odds, ranked, standardise
-from ...types import Aggregation, Blend, BoolArray, Calibration, Candidate, FloatArray, Passage, Scores
+from ...scores import aggregated, as_logits, behind, logistic, pair_log_odds, ranked, standardise
+from ...types import (
+    Aggregation,
+    Blend,
+    BoolArray,
+    Calibration,
+    Candidate,
+    FirstStageScores,
+    FloatArray,
+    Passage,
+    Scores,
+)
 
 BEST_PASSAGE = Aggregation("max")
 """The default: the best passage gives the document its score."""
@@ -40,6 +50,7 @@ class Ranking:
     ``complete`` is false if some candidates were not scored before the deadline. ``truncated`` and ``cached``
     count the passages that were cut to the model's window, or whose context was, and the passages whose
     scores came from a cache. ``left_alone``: whether the blend left the order of the first stage alone.
+    ``estimated`` counts the candidates of which the model itself has read nothing.
     """
 
     hits: list[Reranked]
@@ -47,11 +58,21 @@ class Ranking:
     truncated: int
     cached: int
     left_alone: bool = False
+    estimated: int = 0
 
 
 def texts_of(candidates: Sequence[Candidate]) -> list[str]:
     """Return all texts that the reranker reads for the candidates, in order."""
     return [text for candidate in candidates for text in candidate.texts()]
+
+
+def first_stage_scores(candidates: Sequence[Candidate], blend: Blend | None) -> FirstStageScores:
+    """Return what a reranker may know of the window before it reads the ``texts_of`` the candidates."""
+    return FirstStageScores(
+        tuple(candidate.score for candidate in candidates),
+        tuple(len(candidate.texts()) for candidate in candidates),
+        blend,
+    )
 
 
 def of_documents(
@@ -92,19 +113,27 @@ def rank(
     order.
     Candidates whose score is below ``min_score``, or whose probability is below ``min_probability``, are left
     out; candidates without a score are kept. Raises ScoreError as ``of_documents`` does.
+
+    Of a document of which a passage was read, its estimates do not count. A document of estimates alone has
+    for probability what the estimates give, and comes after all that were read: if its score is not below the
+    lowest of theirs, the scores of all such documents are lowered in log-odds by the same amount. Only in a
+    window that is left alone it keeps its place.
     """
     counts = [len(candidate.texts()) for candidate in candidates]
+    scores, estimated = _without_idle_estimates(scores, counts)
     logits, best = of_documents(scores, counts, aggregation)
     done = ~np.isnan(logits)
-    pairs = pair_log_odds(logits, calibration)
-    probabilities = logistic(np.where(done, pairs, 0.0))
     first_stage = [candidate.score for candidate in candidates]
+    left_alone = blend is not None and is_left_alone(logits, first_stage, blend)
     if blend is not None:
         keys = calibrated(logits, first_stage, blend)
-        values = logistic(np.where(done, keys, 0.0))
+        keys = keys if left_alone else _read_first(keys, done, estimated)
     else:
-        keys = logits * np.float32(1.0 if calibration is None else np.sign(calibration.pair[0]))
-        values = probabilities
+        sign = np.float32(1.0 if calibration is None else np.sign(calibration.pair[0]))
+        keys = _read_first(logits * sign, done, estimated)
+        logits = np.where(done & estimated, keys * sign, logits)
+    probabilities = logistic(np.where(done, pair_log_odds(logits, calibration), 0.0))
+    values = probabilities if blend is None else logistic(np.where(done, keys, 0.0))
     order = [
         *(i for i in ranked(np.where(done, keys, -np.inf)) if done[i]),
         *(i for i in range(len(candidates)) if not done[i]),
@@ -125,8 +154,34 @@ def rank(
         complete=bool(done.all()),
         truncated=int((scores.truncated | _context_cut(candidates)).sum()),
         cached=int(scores.cached.sum()),
-        left_alone=blend is not None and is_left_alone(logits, first_stage, blend),
+        left_alone=left_alone,
+        estimated=int((done & estimated).sum()),
     )
+
+
+def _without_idle_estimates(scores: Scores, counts: Sequence[int]) -> tuple[Scores, BoolArray]:
+    """Return (scores, estimated): without the estimates of documents of which a text was read, and which
+    documents have nothing else, bool, (n_documents,).
+    """
+    if scores.estimated is None or len(scores.estimated) != sum(counts):
+        return scores, np.zeros(len(counts), dtype=np.bool_)
+    read = scores.done & ~scores.estimated
+    ends = np.cumsum(counts)
+    has_read = np.asarray(
+        [bool(read[end - count : end].any()) for count, end in zip(counts, ends, strict=True)], dtype=np.bool_
+    )
+    idle = scores.estimated & np.repeat(has_read, counts)
+    return replace(scores, done=scores.done & ~idle), ~has_read
+
+
+def _read_first(keys: FloatArray, done: BoolArray, estimated: BoolArray) -> FloatArray:
+    """Return what the documents are sorted by, with all estimates below all that was read."""
+    others, read = done & estimated, done & ~estimated
+    if not others.any() or not read.any():
+        return keys
+    moved = keys.copy()
+    moved[others] = behind(keys[others], float(keys[read].min()))
+    return moved
 
 
 def _context_cut(candidates: Sequence[Candidate]) -> BoolArray:
