@@ -114,7 +114,9 @@ def _show(answer: dict[str, Any]) -> None:
 
 def _where(block: dict[str, Any]) -> str:
     without = f", {count} without text" if (count := block.get("without_text")) else ""
-    return ("inside Elasticsearch" if block.get("inside") else f"{block['candidates']} candidates") + without
+    left = ", in the order of the first stage, with which the model agrees too little" * ("order" in block)
+    inside = "inside Elasticsearch" if block.get("inside") else f"{block['candidates']} candidates"
+    return f"{inside}{without}{left}"
 
 
 def movement(was: int, now: int) -> str:

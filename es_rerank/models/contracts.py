@@ -54,6 +54,15 @@ class BlendRecord(ManifestPart):
     alone_intercept: float = 0.0
     error: float | None = Field(default=None, ge=0, le=1)
 
+    @model_validator(mode="after")
+    def _keeps_order(self) -> Self:
+        if self.least_agreement is not None and self.alone_first_stage <= 0:
+            raise ValueError(
+                "a blend with least_agreement needs alone_first_stage above 0, so that the scores of a "
+                "window that is left alone are in the order of its first stage"
+            )
+        return self
+
     def coefficients(self) -> Blend:
         """Return the blend as the NamedTuple that scoring uses."""
         return Blend(**self.model_dump(include=set(Blend._fields)))

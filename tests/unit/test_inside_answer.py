@@ -8,7 +8,7 @@ import pytest
 
 from es_rerank.models.scripts import script_warning
 from es_rerank.retrievers.response.answer import SearchStats
-from es_rerank.retrievers.response.inside_answer import inside_answer, warnings_in
+from es_rerank.retrievers.response.inside_answer import Told, inside_answer, warnings_in
 from es_rerank.sidecar.messages.wire import warning
 
 FAILED = (
@@ -37,7 +37,7 @@ class Reads(NamedTuple):
 def block(header: str | None, *hits: dict[str, Any], **tree: bool) -> dict[str, Any]:
     answer = {"took": 3, "hits": {"hits": list(hits)}}
     stats, said = SearchStats(requests=1), {"reranks": True, "scores_hits": True, "blended": True, **tree}
-    made = inside_answer(answer, header, ["tiny", "tiny"], 50, stats, **said)
+    made = inside_answer(answer, Told(header), ["tiny", "tiny"], 50, stats, **said)
     assert {key: made[key] for key in answer} == answer
     account: dict[str, Any] = made["rerank"]
     return account
@@ -142,7 +142,9 @@ def test_shards_that_failed_below_the_page_are_counted() -> None:
         stats = SearchStats()
         answer = {"_shards": header, "hits": {"hits": [SCORED]}}
         stats.parts.see("elasticsearch", answer)
-        made = inside_answer(answer, warning, [], 50, stats, reranks=True, scores_hits=True, blended=None)
+        made = inside_answer(
+            answer, Told(warning), [], 50, stats, reranks=True, scores_hits=True, blended=None
+        )
         counted: dict[str, int] = made["_shards"]
         return counted
 
@@ -160,7 +162,7 @@ def test_a_page_that_misses_shards_is_partial() -> None:
     stats.parts.see("elasticsearch", {"_shards": header})
     made = inside_answer(
         {"_shards": header, "hits": {"hits": [SCORED]}},
-        None,
+        Told(),
         [],
         50,
         stats,
@@ -171,3 +173,28 @@ def test_a_page_that_misses_shards_is_partial() -> None:
     assert made["rerank"]["status"] == stats.told == "partial"
     assert made["rerank"]["reason"] == "1 of 4 shards failed in the search"
     assert stats.fallbacks == ["incomplete"]
+
+
+def test_the_plugin_tells_the_blend_and_an_order_that_was_left_alone() -> None:
+    answer: dict[str, Any] = {"hits": {"hits": [SCORED]}}
+
+    def told(headers: dict[str, str]) -> dict[str, Any]:
+        made = inside_answer(
+            answer,
+            Told.of(headers),
+            ["tiny"],
+            50,
+            SearchStats(),
+            reranks=True,
+            scores_hits=True,
+            blended=True,
+        )
+        block: dict[str, Any] = made["rerank"]
+        return {key: block[key] for key in ("blend", "order") if key in block}
+
+    assert told({"x-rerank-blend": "dense%3A%E4%B8%AD"}) == {"blend": "dense:中"}
+    assert told({"x-rerank-blend": "bm25, dense", "x-rerank-order": "first_stage"}) == {
+        "blend": "bm25, dense",
+        "order": "first_stage",
+    }
+    assert told({}) == told({"x-rerank-order": "of a later release"}) == {}

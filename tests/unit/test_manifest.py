@@ -174,6 +174,52 @@ def test_calibration_reaches_the_read_path(tmp_path: Path) -> None:
         assert model.calibration is None
 
 
+@pytest.mark.parametrize(
+    ("stated", "pair", "errors"),
+    [
+        (
+            {"pair_logit": 0.5, "pair_intercept": -1.0, "error": 0.04, "pair_error": 0.03},
+            (0.5, -1.0),
+            [0.03, 0.04],
+        ),
+        ({}, (1.0, 0.0), [None, None]),
+        ({"first_stage": 0.0}, (1.5, -0.25), [None, None]),
+    ],
+)
+def test_the_flat_calibration_of_an_older_export_is_one_blend(
+    folder: Path, stated: dict[str, float], pair: tuple[float, float], errors: list[float | None]
+) -> None:
+    edit(folder, calibration={"logit": 1.5, "first_stage": 0.75, "intercept": -0.25, **stated})
+    manifest = read_manifest(folder)
+    assert manifest.calibration is not None
+    calibration, record = manifest.calibration.coefficients(), manifest.calibration
+    assert calibration.pair == pair
+    assert calibration.blends == {"dense": Blend(1.5, stated.get("first_stage", 0.75), -0.25)}
+    assert [None if record.pair is None else record.pair.error, record.blends["dense"].error] == errors
+    write_manifest(folder, manifest)
+    assert read_manifest(folder) == manifest
+    written = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["calibration"]
+    assert set(written) <= {"pair", "blends"}
+
+
+@pytest.mark.parametrize(
+    ("stated", "fault"),
+    [
+        ({"blends": {"vectors": {"logit": 1.0, "first_stage": 0.0, "intercept": 0.0}}}, "pattern"),
+        (
+            {"blends": {"dense": {"logit": 1, "first_stage": 0, "intercept": 0, "least_agreement": 0.1}}},
+            "needs alone_first_stage above 0",
+        ),
+        ({"pair": {"logit": 1.0}}, "calibration.pair.intercept"),
+        ({"logit": 1.0, "first_stage": "much", "intercept": 0.0}, "calibration"),
+    ],
+)
+def test_a_calibration_that_means_nothing_is_refused(folder: Path, stated: Any, fault: str) -> None:
+    edit(folder, calibration=stated)
+    with pytest.raises(ModelFolderError, match=fault):
+        read_manifest(folder)
+
+
 def test_a_folder_and_its_path_as_text_are_the_same_model(folder: Path) -> None:
     with local_reranker(folder) as one, local_reranker(str(folder)) as other:
         assert one.manifest == other.manifest

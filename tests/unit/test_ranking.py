@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from es_rerank.errors import ScoreError
-from es_rerank.retrievers.ranking.rerank import calibrated, of_documents, rank
+from es_rerank.retrievers.ranking.rerank import agreement, calibrated, is_left_alone, of_documents, rank
 from es_rerank.scores import logistic, ranked, standardise
-from es_rerank.types import Blend, Calibration, Candidate, Passage, Scores
+from es_rerank.types import Blend, Calibration, Candidate, FirstStageKind, Passage, Scores
 
 LOGITS = st.floats(-30, 30, width=32)
 
@@ -203,3 +203,126 @@ def test_logistic_never_overflows_and_is_symmetric(x: float) -> None:
 
 def test_equal_logits_rank_in_the_order_given() -> None:
     assert ranked([1.0, 2.0, 1.0, 2.0]) == [1, 3, 0, 2]
+
+
+# --- a blend for each kind of first stage, and the window that is left alone --------------------------------
+
+CAREFUL = Blend(0.5, 0.4, -1.0, least_agreement=0.1, alone_first_stage=2.0, alone_intercept=-3.0)
+WINDOWS = st.lists(st.tuples(LOGITS, st.floats(-50, 50, width=32)), min_size=1, max_size=30)
+
+
+def window_of(pairs: list[tuple[float, float]]) -> tuple[list[Candidate], Scores]:
+    """A window in the order of its first-stage scores, and the logits of its candidates."""
+    found = sorted(pairs, key=lambda pair: -pair[1])
+    hits = [Candidate("index", f"d{i}", score, i + 1) for i, (_, score) in enumerate(found)]
+    return hits, Scores.of([logit for logit, _ in found])
+
+
+@given(WINDOWS)
+def test_a_window_is_left_alone_or_blended_and_says_which(pairs: list[tuple[float, float]]) -> None:
+    hits, scores = window_of(pairs)
+    ranking = rank(hits, scores, Calibration(0.5, -1.0), blend=CAREFUL)
+    ranks, shown = (
+        [hit.candidate.rank for hit in ranking.hits],
+        [-1.0 if hit.score is None else hit.score for hit in ranking.hits],
+    )
+    assert shown == sorted(shown, reverse=True)
+    found = agreement(scores.values, [hit.score for hit in hits])
+    assert ranking.left_alone == (found is not None and found < 0.1)
+    if ranking.left_alone:
+        assert ranks == sorted(ranks)
+    else:
+        plain = rank(hits, scores, None, blend=CAREFUL._replace(least_agreement=None))
+        assert [(hit.candidate.rank, hit.score) for hit in plain.hits] == list(zip(ranks, shown, strict=True))
+    # What a hit says of the pair alone is the same in both.
+    for hit in ranking.hits:
+        logit = scores.values[hit.candidate.rank - 1]
+        assert (hit.logit, hit.probability) == (logit, logistic([np.float32(0.5 * logit - 1.0)])[0])
+
+
+@given(WINDOWS, st.floats(0.01, 5), st.floats(0, 5))
+def test_more_logit_or_more_first_stage_never_lowers_a_place(
+    pairs: list[tuple[float, float]], logit: float, first_stage: float
+) -> None:
+    hits, scores = window_of(pairs)
+    keys = calibrated(scores.values, [hit.score for hit in hits], Blend(logit, first_stage, 0.0)).tolist()
+    for upper in range(len(hits)):
+        for lower in range(upper, len(hits)):
+            if scores.values[upper] >= scores.values[lower]:
+                assert keys[upper] >= keys[lower]
+
+
+@given(st.integers(1, 20), LOGITS, st.floats(-50, 50))
+def test_ties_keep_the_first_stage_order(count: int, logit: float, score: float) -> None:
+    hits = [Candidate("index", f"d{i}", score, i + 1) for i in range(count)]
+    ranking = rank(hits, Scores.of([logit] * count), None, blend=CAREFUL)
+    assert [hit.candidate.rank for hit in ranking.hits] == list(range(1, count + 1))
+    assert not ranking.left_alone
+
+
+@pytest.mark.parametrize(
+    ("logits", "first_stage", "expected"),
+    [
+        ([3.0, 2.0, 1.0], [0.3, 0.2, 0.1], 1.0),
+        ([1.0, 2.0, 3.0], [0.3, 0.2, 0.1], -1.0),
+        ([1.0, 2.0, math.nan, 0.0], [0.1, 0.2, 9.0, 0.0], 1.0),  # what was not scored does not count
+        ([1.0, 1.0], [0.2, 0.1], None),
+        ([1.0, 2.0], [0.1, 0.1], None),  # a filter finds all documents with one score
+        ([1.0, 2.0], [math.nan, math.nan], None),  # a first stage that sorts by a field has none
+        ([1.0, math.nan], [0.2, 0.1], None),
+        ([], [], None),
+    ],
+)
+def test_agreement_is_the_correlation_of_what_was_scored(
+    logits: list[float], first_stage: list[float], expected: float | None
+) -> None:
+    values = np.array(logits, dtype=np.float32)
+    assert agreement(values, first_stage) == (None if expected is None else pytest.approx(expected, abs=1e-6))
+    assert is_left_alone(values, first_stage, CAREFUL) == (expected == -1.0)
+    assert not is_left_alone(values, first_stage, CAREFUL._replace(least_agreement=None))
+
+
+def test_a_late_window_that_is_left_alone_shows_first_what_was_scored() -> None:
+    scores = Scores(
+        np.array([0, 1, 0, 2, 0], dtype=np.float32),
+        "logit",
+        np.array([False, True, False, True, False]),
+        np.zeros(5, dtype=bool),
+        np.zeros(5, dtype=bool),
+    )
+    ranking = rank(candidates(5), scores, None, blend=CAREFUL)
+    assert ranking.left_alone
+    assert [hit.candidate.id for hit in ranking.hits] == ["d1", "d3", "d0", "d2", "d4"]
+    assert [hit.logit for hit in ranking.hits] == [1.0, 2.0, None, None, None]
+
+
+ANY = {
+    "dense": Blend(1, 0, 0),
+    "bm25": Blend(2, 0, 0),
+    "dense:e5": Blend(3, 0, 0),
+    "hybrid:e5": Blend(4, 0, 0),
+}
+
+
+@pytest.mark.parametrize(
+    ("blends", "kind", "embedder", "key"),
+    [
+        (ANY, "dense", "e5", "dense:e5"),
+        (ANY, "dense", "bge", "dense"),
+        (ANY, "dense", None, "dense"),
+        (ANY, "bm25", None, "bm25"),
+        (ANY, "bm25", "e5", "bm25"),
+        (ANY, "hybrid", "e5", "hybrid:e5"),
+        (ANY, "hybrid", "bge", "dense"),
+        (ANY, None, "e5", "dense"),
+        ({"bm25": Blend(2, 0, 0)}, "dense", None, None),
+        ({"bm25": Blend(2, 0, 0)}, None, None, None),
+        ({}, "dense", "e5", None),
+    ],
+)
+def test_the_blend_of_a_window_is_that_of_kind_and_embedder_then_of_the_kind_then_of_vectors(
+    blends: dict[str, Blend], kind: FirstStageKind | None, embedder: str | None, key: str | None
+) -> None:
+    calibration = Calibration(blends=blends)
+    assert calibration.blend_key(kind, embedder) == key
+    assert calibration.blend(kind, embedder) == (None if key is None else blends[key])

@@ -27,7 +27,7 @@ from ..grammar.tree import (
     nodes_of,
 )
 from ..grammar.unparsed_tree import retrievers_in, text_embedding_leaves
-from ..response.inside_answer import inside_answer
+from ..response.inside_answer import Told, inside_answer
 from .commands import Context, FindPlugin, SearchInside, Steps
 from .mappings import check_indices, look_for_move
 from .plugin_info import PluginInfo, says_no_model, says_no_parameter, says_no_plugin
@@ -192,7 +192,7 @@ def with_block(
     )
     return inside_answer(
         answer.body,
-        answer.meta.headers.get("warning"),
+        Told.of(answer.meta.headers),
         models,
         root.window if isinstance(root, Compound) else None,
         context.stats,

@@ -9,10 +9,11 @@ from ...errors import DeadlineError, OverloadError
 from ...models import LongTextReranker
 from ...models.scripts import script_warning
 from ...observation import fallback_of
-from ...types import Candidate, Scores
+from ...types import Blend, Calibration, Candidate, Scores
 from ..grammar.tree import TextSimilarityReranker
+from ..planning.first_stage import WindowOrigin
 from ..planning.text_source import PASSAGE_CAP, TextSource
-from ..ranking.rerank import Ranking, first_stage_order, rank, texts_of
+from ..ranking.rerank import Ranking, first_stage_order, first_stage_scores, rank, texts_of
 from ..response.answer import SearchStats
 from .commands import AdmitTexts, Context, ScoreTexts, SplitLongTexts, Steps
 from .window_texts import WindowTexts
@@ -28,13 +29,18 @@ _WORD, _SHORT_WORD = 10, 2
 
 
 def rerank_window(
-    node: TextSimilarityReranker, candidates: list[Candidate], texts: WindowTexts, context: Context
+    node: TextSimilarityReranker,
+    candidates: list[Candidate],
+    texts: WindowTexts,
+    context: Context,
+    origin: WindowOrigin,
 ) -> Steps[Ranking]:
     """Return the ranking of candidates, which have their texts, by the reranker of ``node``.
 
-    If ``allow_rerank_failures`` is set and the reranker fails or is late, the first-stage order stays and the
-    statistics say so. Else the error of the reranker, or DeadlineError, is raised. The order stays too if no
-    candidate has a text: there is nothing to compare.
+    ``origin`` chooses the blend, if ``node`` asks for one. If ``allow_rerank_failures`` is set and the
+    reranker fails or is late, the first-stage order stays and the statistics say so. Else the error of the
+    reranker, or DeadlineError, is raised. The order stays too if no candidate has a text: there is nothing to
+    compare.
     """
     stats, reranker = context.stats, context.served.reranker(node.inference_id)
     stats.blended |= node.blend
@@ -59,17 +65,21 @@ def rerank_window(
             candidates = [
                 replace(candidate, passages=candidate.passages[:1], capped=False) for candidate in candidates
             ]
-        texts_read = texts_of(candidates)
+        texts_read, calibration = texts_of(candidates), reranker.calibration
+        blend = chosen_blend(calibration, origin, stats) if node.blend else None
         scores: Scores = yield ScoreTexts(
-            node.inference_text, texts_read, node.inference_id, whole=not node.allow_rerank_failures
+            node.inference_text,
+            texts_read,
+            node.inference_id,
+            whole=not node.allow_rerank_failures,
+            first_stage=first_stage_scores(candidates, blend),
         )
         stats.warn(script_warning(reranker, node.inference_text, texts_read))
-        calibration = reranker.calibration
         ranking = rank(
             candidates,
             scores,
             calibration,
-            blend=calibration.blend(None) if node.blend and calibration is not None else None,
+            blend=blend,
             min_score=node.min_score,
             min_probability=node.min_probability,
             aggregation=node.aggregation,
@@ -83,10 +93,22 @@ def rerank_window(
     stats.capped += sum(candidate.capped for candidate in candidates)
     stats.truncated += ranking.truncated
     stats.cached += ranking.cached
+    stats.estimated += ranking.estimated
+    stats.left_alone |= ranking.left_alone
     if ranking.complete:
         stats.reranked = True
         return ranking
     return _late(node, candidates, ranking, scores, stats)
+
+
+def chosen_blend(calibration: Calibration | None, origin: WindowOrigin, stats: SearchStats) -> Blend | None:
+    """Return a model's blend for windows of an origin, None if it has none. ``stats`` gets its key."""
+    key = None if calibration is None else calibration.blend_key(origin.kind, origin.embedder)
+    if calibration is None or key is None:
+        return None
+    if key not in stats.blends:
+        stats.blends.append(key)
+    return calibration.blends[key]
 
 
 def _may_be_long(candidates: Sequence[Candidate]) -> bool:

@@ -44,6 +44,7 @@ from ..grammar.tree import (
 )
 from ..planning.computed import asks_to_explain
 from ..planning.documents import candidates_of, rescore_body
+from ..planning.first_stage import blends_vectors
 from ..planning.index_schema import IndexSchema
 from ..planning.leaves import LeafSearch, leaf_body, leaf_searches, with_texts_of_source
 from ..planning.multi_field import expand_fields, uses_fields
@@ -73,7 +74,7 @@ from .mappings import (
 )
 from .page_answer import fetched_page, page_requests
 from .scoring import rerank_window
-from .vectors import check_embedder
+from .vectors import check_embedder, origin_of
 from .window_texts import WindowTexts
 
 T = TypeVar("T")
@@ -195,7 +196,7 @@ class _Search:
             name for node in nodes_of(tree) if isinstance(node, TextSimilarityReranker) for name in node.field
         }
         builds = any(isinstance(node, Knn) and node.builder is not None for node in nodes_of(tree))
-        if whole := builds or uses_fields(tree):
+        if whole := builds or uses_fields(tree) or blends_vectors(tree):
             yield from self._look(tree, texts, (yield from self._expression()), whole=True)
         elif texts and "pit" not in self.request.common:
             yield from self._look(tree, texts, self.context.index or "", whole=False)
@@ -377,15 +378,15 @@ class _Search:
             stats.models.append(reranker.name)
         candidates = yield from self.texts.read(child.window, node, self._asking)
         stats.candidates += len(candidates)
+        origin = origin_of(node, self.schema, self.context)
         ranking = (
-            (yield from rerank_window(node, candidates, self.texts, self.context))
+            (yield from rerank_window(node, candidates, self.texts, self.context, origin))
             if candidates
             else Ranking([], complete=True, truncated=0, cached=0)
         )
+        reranked = {hit.candidate.key: hit for hit in ranking.hits}
         if not ranking.complete and all(hit.logit is None for hit in ranking.hits):
-            return RankedNode(
-                node, child.window, (child,), reranked={hit.candidate.key: hit for hit in ranking.hits}
-            )
+            return RankedNode(node, child.window, (child,), reranked=reranked)
         window = [
             replace(
                 hit.candidate,
@@ -394,6 +395,4 @@ class _Search:
             )
             for position, hit in enumerate(ranking.hits, 1)
         ]
-        return RankedNode(
-            node, tuple(window), (child,), reranked={hit.candidate.key: hit for hit in ranking.hits}
-        )
+        return RankedNode(node, tuple(window), (child,), reranked=reranked)

@@ -9,8 +9,9 @@ from typing import Any
 from ...errors import IndexMismatchError
 from ...models import Embedder
 from ..grammar.parsing import parse
-from ..grammar.tree import Knn, TextEmbedding
+from ..grammar.tree import VECTOR_BUILDER, Knn, TextEmbedding, TextSimilarityReranker, nodes_of
 from ..grammar.unparsed_tree import text_embedding_leaves
+from ..planning.first_stage import WindowOrigin, kind_of, origin
 from ..planning.index_schema import IndexSchema
 from .commands import Context, EmbedQuery, Steps
 from .mappings import indices_of_pit, refuse_absent, schema_for
@@ -81,6 +82,21 @@ def vector_steps(
         leaf["query_vector"] = yield EmbedQuery(text.model_text, embedder.name)
         del leaf["query_vector_builder"]
     return tree
+
+
+def origin_of(node: TextSimilarityReranker, schema: IndexSchema, context: Context) -> WindowOrigin:
+    """Return where the window of a reranker comes from. The vectors of its first stage are made by then."""
+    builders = [leaf.builder for leaf in nodes_of(node.retriever) if isinstance(leaf, Knn)]
+    used = (
+        {
+            context.served.embedder_for(builder.model_id).name
+            for builder in builders
+            if builder is not None and VECTOR_BUILDER not in context.elasticsearch_runs
+        }
+        if not schema.embedders
+        else set()
+    )
+    return origin(kind_of(node.retriever), schema.embedders, used)
 
 
 def _wanted(leaf: dict[str, Any]) -> tuple[str, TextEmbedding]:

@@ -25,7 +25,10 @@ class SearchStats:
     ``models``: names of the rerankers, in the order in which they ran. ``window``: documents that the tree
     can return. ``candidates``: documents given to the rerankers. ``truncated``: passages that were cut to a
     model's window. ``cached``: passages whose scores came from a cache. ``capped``: documents of which not
-    all passages were read. ``blended``: whether the first stage has a part in a reranker's scores.
+    all passages were read. ``estimated``: documents that only a cascade's cheap model has read, which come
+    after the others. ``blended``: whether the first stage has a part in a reranker's scores.
+    ``blends``: the keys of the blends that counted (``types.Calibration``). ``left_alone``: whether a
+    reranker left the order of its first stage alone, because it agreed with it too little.
     ``partial``: whether a reranker scored only a part. ``warnings``: what a caller should know about the
     scores, one sentence each. ``fallbacks``: the kinds of the reasons. ``told``: the status that the plugin
     tells. ``forwarded``: whether Elasticsearch ran the search as a whole. ``seconds``: the time of each
@@ -38,9 +41,12 @@ class SearchStats:
     truncated: int = 0
     cached: int = 0
     capped: int = 0
+    estimated: int = 0
     without_text: int = 0
     reranked: bool = False
     blended: bool = False
+    blends: list[str] = field(default_factory=list)
+    left_alone: bool = False
     partial: bool = False
     reason: str | None = None
     fallbacks: list[Fallback] = field(default_factory=list)
@@ -90,11 +96,14 @@ class SearchStats:
             **({"reason": "; ".join(self.reasons)} if self.reasons else {}),
             **({"warnings": self.warnings} if self.warnings else {}),
             **({"score": "blend" if self.blended else "probability"} if self.models else {}),
+            **({"blend": ", ".join(self.blends)} if self.blends else {}),
+            **({"order": "first_stage"} if self.left_alone else {}),
             "window": self.window,
             "candidates": self.candidates,
             "truncated": self.truncated,
             "cached": self.cached,
             "capped": self.capped,
+            **({"estimated": self.estimated} if self.estimated else {}),
             "without_text": self.without_text,
             "requests": self.requests,
             "bytes": self.received_bytes,

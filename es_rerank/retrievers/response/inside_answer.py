@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from ...observation import Fallback
@@ -38,6 +38,27 @@ _NO_FAILURE = re.compile(
 """Warnings of the reranker that say nothing about its scores."""
 
 
+class Told(NamedTuple):
+    """What the headers of an answer tell: the header ``Warning``, and of a plugin the ``rerank`` block's
+    ``blend`` and ``order``; None without such a header.
+    """
+
+    warning: str | None = None
+    blend: str | None = None
+    order: str | None = None
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> Told:
+        """Read the headers of an answer. Their names are found in any case."""
+        blend, order = headers.get("x-rerank-blend"), headers.get("x-rerank-order")
+        left_alone = "first_stage" in (order or "")
+        return cls(
+            headers.get("warning"),
+            None if blend is None else unquote(blend),
+            "first_stage" if left_alone else None,
+        )
+
+
 def warnings_in(header: str | None) -> list[str]:
     """Return the texts in the header ``Warning`` of Elasticsearch, with their escapes undone."""
     return [unquote(re.sub(r"\\(.)", r"\1", text)) for text in _WARNING.findall(header or "")]
@@ -57,7 +78,7 @@ def _of_the_plugin(warnings: Iterable[str]) -> list[str]:
 
 def inside_answer(
     answer: Mapping[str, Any],
-    warning: str | None,
+    told: Told,
     models: Iterable[str],
     window: int | None,
     stats: SearchStats,
@@ -68,7 +89,7 @@ def inside_answer(
 ) -> dict[str, Any]:
     """Return a response of Elasticsearch with the block ``rerank``.
 
-    ``warning``: the header of that name. ``models``: the names of the rerankers that are known. ``window``:
+    ``told``: what its headers tell. ``models``: the names of the rerankers that are known. ``window``:
     how many documents the tree can return, None if not known. ``reranks``: whether the tree has a reranker.
     ``scores_hits``: whether the outermost retriever is one, so that each scored hit says its logit.
     ``blended``: whether the first stage has a part in a reranker's scores, None if not known.
@@ -77,7 +98,7 @@ def inside_answer(
     the kinds of the reasons. Shards that failed in the first stage are counted in ``_shards`` too.
     """
     named = list(dict.fromkeys(models))
-    warnings = warnings_in(warning)
+    warnings = warnings_in(told.warning)
     reasons, said = reasons_in(warnings), _of_the_plugin(warnings)
     lost = [text for text in said if _SHARDS.match(text)]
     lost += stats.parts.reasons()
@@ -94,6 +115,8 @@ def inside_answer(
     block = {
         **({"model": ", ".join(named)} if named else {}),
         **({"score": "blend" if blended else "probability"} if named and blended is not None else {}),
+        **({} if told.blend is None else {"blend": told.blend}),
+        **({} if told.order is None else {"order": told.order}),
         "status": stats.told,
         **({"reason": "; ".join([*reasons, *lost])} if reasons or lost else {}),
         **({"warnings": about_scores} if about_scores else {}),

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import RequestError
 from ...text.hit_fields import field_passages, field_text
-from ...types import Calibration, Candidate, Passage, Scores
+from ...types import Blend, Calibration, Candidate, Passage, Scores
 from ..grammar.faults import token_of
 from ..grammar.validation import check_read_fields
 from ..planning.documents import candidates_of
@@ -112,12 +112,13 @@ def rescored(
     calibration: Calibration | None,
     stats: SearchStats,
     *,
-    blend: bool = True,
+    blend: Blend | None,
     min_score: float | None = None,
     min_probability: float | None = None,
 ) -> dict[str, Any]:
     """Return the response with its hits in the order of the reranker and a ``rerank`` block.
 
+    ``blend`` is the part that the scores of the response have in the new ones, None for no part.
     ``stats`` is filled with the counts, and with what the response says of failed shards and timeouts. Raises
     ScoreError when the scores do not fit the candidates.
     """
@@ -125,12 +126,13 @@ def rescored(
         candidates,
         scores,
         calibration,
-        blend=calibration.blend(None) if blend and calibration is not None else None,
+        blend=blend,
         min_score=min_score,
         min_probability=min_probability,
     )
     stats.candidates = stats.window = len(candidates)
     stats.truncated, stats.cached = ranking.truncated, ranking.cached
+    stats.left_alone = ranking.left_alone
     stats.capped = sum(candidate.capped for candidate in candidates)
     stats.without_text = sum(not candidate.has_text for candidate in candidates)
     stats.parts.see("response", response)

@@ -49,6 +49,9 @@ KEYS = {
             "response": "The response, with `_source` or `fields` in its hits.",
             "field": "The field or fields with the text for the reranker.",
             "blend": "Whether the scores of the response have a part in the new ones.",
+            "first_stage": "How the response was found, which decides how much its scores weigh. Without it, "
+            "by vectors.",
+            "embedder": "The name of the embedder by which it was found, if it was.",
             "min_score": "Hits with a lower score are left out. It has a meaning without `blend` only.",
             "min_probability": "Hits with a lower probability are left out.",
             "inference_id": "The name of the reranker.",
@@ -67,6 +70,9 @@ KEYS = {
             "aggregation": "As in `text_similarity_reranker`.",
             "allow_failures": "Whether documents without a score are no error.",
             "blend": "As in `text_similarity_reranker`.",
+            "first_stage": "What the scores of the first stage are made of, if that is known.",
+            "recorded_embedders": "The embedders that the indices record.",
+            "vector_models": "The embedders that make the query vectors; null for the default one.",
         },
     ),
     "ScoreDocument": Keys(

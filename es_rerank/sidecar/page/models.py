@@ -88,6 +88,7 @@ _RESCORED = answered(
         (0, 0, 0),
         model="es-rerank-minilm-l6",
         score="blend",
+        blend="dense",
     ),
 )
 

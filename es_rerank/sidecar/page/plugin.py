@@ -36,6 +36,8 @@ SCHEMAS: dict[str, Schema] = {
         },
         {
             "warning": text("Why documents have no score."),
+            "blend": text("The blend by which the first stage has a part in the scores."),
+            "order": text("There if the order of the first stage was left alone.", enum=["first_stage"]),
             "notes": listed(text(), "What else a caller should know about the scores."),
         },
     ),

@@ -150,6 +150,15 @@ _BLOCK = closed(
             "`probability`: the score is that of the model. `blend`: the first stage has a part in it.",
             enum=["probability", "blend"],
         ),
+        "blend": text(
+            "With `score` `blend`: the kind of the first stage whose scores have a part, `dense`, `bm25` or "
+            "`hybrid`, or kind and embedder. Several are separated by commas."
+        ),
+        "order": text(
+            "There if a reranker left the order of its first stage alone, because it agrees with it too "
+            "little. The hits have their logits and probabilities all the same.",
+            enum=["first_stage"],
+        ),
         "inside": flag("Whether the search ran inside Elasticsearch, by its plugin."),
         "reason": text("Why scores or shards are missing."),
         "warnings": listed(text(), "What a caller should know about the scores."),

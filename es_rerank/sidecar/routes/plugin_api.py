@@ -18,7 +18,7 @@ from ...caller import KNOWN_BY, as_a_whole
 from ...collection import DocumentFormat
 from ...engine.other_threads import text_threads
 from ...engine.pool import Rate
-from ...errors import DeadlineError, RequestError
+from ...errors import DeadlineError, RequestError, UnknownModelError
 from ...models import Embedder, LongTextReranker, room_of
 from ...models.unblocked import aembed
 from ...off_loop import off_loop, off_loop_if
@@ -26,9 +26,11 @@ from ...retrievers.execution.commands import Context
 from ...retrievers.execution.plugin_info import API_VERSION
 from ...retrievers.execution.run import Connection, arun
 from ...retrievers.execution.scoring import rerank_window
+from ...retrievers.execution.served import ServedModels
 from ...retrievers.execution.window_texts import WindowTexts
 from ...retrievers.grammar.parsing import parse
 from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID, TextSimilarityReranker
+from ...retrievers.planning.first_stage import WindowOrigin, origin
 from ...retrievers.planning.search_defaults import not_served
 from ...retrievers.planning.text_source import TextSource
 from ...retrievers.ranking.rerank import Reranked
@@ -38,7 +40,7 @@ from ...text.documents import CutDocument, cut_document
 from ...text.hit_fields import HEADING
 from ...text.strategies import strategy_of
 from ...text.watch import TimeUpError, Watch
-from ...types import Candidate, Passage
+from ...types import Candidate, FirstStageKind, Passage
 from ..access.authority import KeyedRoute
 from ..messages.wire import answer, cancel_on_disconnect, timeout_s
 from ..observation.log import RELEASE
@@ -92,6 +94,8 @@ class ScoreRequest(_Body):
     ``blend`` mean what they mean in ``text_similarity_reranker``. ``allow_failures``: if the
     deadline passes, documents without a score are no error. ``recorded_model``: the model that the index
     records, for a request without ``model``; if it is not served, the default one scores.
+    ``first_stage``: its kind, which an older plugin does not tell. ``recorded_embedders``: those that the
+    indices record. ``vector_models``: the embedders that make query vectors, null for the default one.
     """
 
     query: Annotated[str, Field(min_length=1)]
@@ -103,6 +107,9 @@ class ScoreRequest(_Body):
     aggregation: Any = None
     allow_failures: bool = False
     blend: bool = False
+    first_stage: FirstStageKind | None = None
+    recorded_embedders: Annotated[list[str], FailFast()] = []
+    vector_models: Annotated[list[str | None], FailFast()] = []
 
 
 class SourceDocument(_Body):
@@ -137,6 +144,7 @@ async def score(request: Request, wanted: ScoreRequest, service: Running) -> Res
     ``logit``, ``probability`` and ``passage``. A document without a score has ``index``
     alone.
 
+    ``blend`` names the blend that counted. ``order`` says that the order of the first stage was left alone.
     ``warning`` says why documents have no score, ``notes`` what else a caller should know about the scores.
     Raises TooLargeError, DeadlineError, UnknownModelError, and RetrieverParsingError for settings that a
     ``text_similarity_reranker`` refuses.
@@ -159,7 +167,8 @@ async def score(request: Request, wanted: ScoreRequest, service: Running) -> Res
     context.stats.models.append(context.served.reranker(node.inference_id).name)
     large = sum(1 + len(document.passages) for document in wanted.documents) > _FEW_TEXTS
     candidates = await off_loop_if(large, _candidates, wanted)
-    steps = rerank_window(node, candidates, WindowTexts({id(node): _source(wanted, node)}), context)
+    texts = WindowTexts({id(node): _source(wanted, node)})
+    steps = rerank_window(node, candidates, texts, context, _origin(wanted, context.served))
     ranking = await cancel_on_disconnect(
         request, arun(steps, Connection(service.elasticsearch), context, large=large)
     )
@@ -173,6 +182,8 @@ async def score(request: Request, wanted: ScoreRequest, service: Running) -> Res
             "truncated": stats.truncated,
             "cached": stats.cached,
             "capped": stats.capped,
+            **({"blend": ", ".join(stats.blends)} if stats.blends else {}),
+            **({"order": "first_stage"} if stats.left_alone else {}),
             **({"warning": stats.reason} if stats.reason else {}),
             **({"notes": stats.warnings} if stats.warnings else {}),
         },
@@ -331,6 +342,16 @@ def _node(wanted: ScoreRequest) -> TextSimilarityReranker:
     )
     assert isinstance(node, TextSimilarityReranker)  # noqa: S101 its name was parsed
     return node
+
+
+def _origin(wanted: ScoreRequest, served: ServedModels) -> WindowOrigin:
+    """Return where the window comes from. The sidecar has made the vectors by the time it scores."""
+    asked = set(wanted.vector_models if served.embedders and not wanted.recorded_embedders else ())
+    try:
+        used = {served.embedder_for(model).name for model in asked}
+    except UnknownModelError:  # another sidecar made them: the plugin's address has changed meanwhile
+        used = set()
+    return origin(wanted.first_stage, wanted.recorded_embedders, used)
 
 
 def _source(wanted: ScoreRequest, node: TextSimilarityReranker) -> TextSource:

@@ -12,8 +12,10 @@ from ...errors import RequestError
 from ...models.scripts import ascript_warning
 from ...models.wrappers.wrapped import aadmitted
 from ...off_loop import is_large, off_loop_if
+from ...retrievers.execution.scoring import chosen_blend
 from ...retrievers.execution.telling import tell_end
-from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID
+from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID, FirstStage
+from ...retrievers.planning.first_stage import KIND_OF, origin
 from ...retrievers.planning.long_texts import ain_parts
 from ...retrievers.planning.text_source import PASSAGE_CAP
 from ...retrievers.ranking.rerank import texts_of
@@ -34,8 +36,9 @@ class RescoreRequest(BaseModel):
 
     ``response``: an Elasticsearch response. ``field``: the field or fields with the text for the reranker.
     ``inference_id``: the reranker. ``blend``: whether the scores of the response have a part in the new ones,
-    as in the short form. ``min_probability`` is compared with the probability of the pair, ``min_score`` with
-    the score, without ``blend`` only.
+    as in the short form. ``first_stage`` and ``embedder`` say where the response comes from, which chooses
+    the blend: the one for vectors counts where they are not named. ``min_probability`` is compared with the
+    probability of the pair, ``min_score`` with the score, without ``blend`` only.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -44,6 +47,8 @@ class RescoreRequest(BaseModel):
     response: dict[str, Any]
     field: str | list[str]
     blend: bool = True
+    first_stage: FirstStage | None = None
+    embedder: str | None = None
     min_score: Minimum = None
     min_probability: Minimum = None
     inference_id: str = DEFAULT_INFERENCE_ID
@@ -76,6 +81,9 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
 
     candidates, texts, scores = await cancel_on_disconnect(request, read())
     stats = SearchStats(models=[reranker.name], blended=wanted.blend)
+    kind = None if wanted.first_stage is None else KIND_OF[wanted.first_stage]
+    named = () if wanted.embedder is None else (wanted.embedder,)
+    blend = chosen_blend(reranker.calibration, origin(kind, named, ()), stats) if wanted.blend else None
     stats.warn(await ascript_warning(reranker, wanted.query, texts))
     stats.seconds["rerank"] = stats.seconds["total"] = time.monotonic() - started
     body = await off_loop_if(
@@ -86,7 +94,7 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
         scores,
         reranker.calibration,
         stats,
-        blend=wanted.blend,
+        blend=blend,
         min_score=wanted.min_score,
         min_probability=wanted.min_probability,
     )
