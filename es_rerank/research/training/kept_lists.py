@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer
 
-from ...models import Reranker
+from ...models import Embedder, Reranker
+from ...models.load import embedder_of
+from ...settings import read_settings
 from ...types import FloatArray
 from .lists import make_lists
 from .passages import Embed
@@ -44,6 +47,15 @@ def bi_encoder(base: Path) -> Embed:
     return embed
 
 
+def _local(embedder: Embedder) -> Embed:
+    """Return the embedding function of an exported embedder, which is faster than torch on a CPU."""
+
+    def embed(texts: list[str], *, query: bool = False) -> FloatArray:
+        return embedder.embed(texts, purpose="query" if query else "passage")
+
+    return embed
+
+
 def prepare_lists(
     recipe: Recipe,
     data: Path,
@@ -68,7 +80,11 @@ def prepare_lists(
         tokenizer = AutoTokenizer.from_pretrained(base).backend_tokenizer  # nosec B615 # a folder on this machine
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        return make_lists(recipe, data, tokenizer, bi_encoder(base), report)
+        with ExitStack() as opened:
+            embedders = [
+                _local(opened.enter_context(embedder_of(read_settings(), name))) for name in recipe.embedders
+            ]
+            return make_lists(recipe, data, tokenizer, embedders or [bi_encoder(base)], report)
 
     return _read_or_make(work / LISTS, mark, make)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...collection import read_corpus
+from ...collection import Document, read_corpus
 from ...types import FloatArray
-from .passages import Embed, cut_passages, passage_text
+from .passages import Embed, cut_passages, passage_text, similarities
 from .queries import draw_queries
 from .recipe import LabelledCollection, Recipe
 from .training_list import TrainingList, teacher_logits
@@ -22,7 +22,12 @@ class LabelledLists:
     """Makes the labelled lists of one source."""
 
     def __init__(
-        self, source: LabelledCollection, recipe: Recipe, folder: Path, tokenizer: Tokenizer, embed: Embed
+        self,
+        source: LabelledCollection,
+        recipe: Recipe,
+        folder: Path,
+        tokenizer: Tokenizer,
+        embedders: Sequence[Embed],
     ) -> None:
         self._source, self._recipe = source, recipe
         self._random = random.Random(f"{recipe.seed}:{source.collection}:lists")
@@ -31,25 +36,40 @@ class LabelledLists:
         if source.judged_only:
             judged = {document for query in self.queries for document in self.qrels[query]}
             documents = [document for document in documents if document.id in judged]
-        self.passages = cut_passages(documents, tokenizer, recipe.passage_tokens, recipe.seed, embed)
-        self._vectors = embed(list(self.queries.values()), query=True)
+        documents = self._drawn(documents)
+        self.passages = cut_passages(documents, tokenizer, recipe.passage_tokens, recipe.seed, embedders)
+        self._vectors = [embed(list(self.queries.values()), query=True) for embed in embedders]
+
+    def _drawn(self, documents: list[Document]) -> list[Document]:
+        """Return at most ``documents`` of the source: relevant ones first, then others in a seeded order."""
+        most = self._source.documents
+        if most is None or len(documents) <= most:
+            return documents
+        relevant = {
+            document for query in self.queries for document, grade in self.qrels[query].items() if grade > 0
+        }
+        order = list(range(len(documents)))
+        random.Random(f"{self._recipe.seed}:{self._source.collection}:documents").shuffle(order)
+        order.sort(key=lambda number: documents[number].id not in relevant)
+        return [documents[number] for number in sorted(order[:most])]
 
     def lists(self) -> Iterator[TrainingList]:
         """Yield the labelled lists of the source, ``repeats`` lists for each query."""
-        for (query, text), vector in zip(self.queries.items(), self._vectors, strict=True):
-            similarity, bm25 = self.passages.vectors @ vector, self.passages.bm25(text)
+        for number, (query, text) in enumerate(self.queries.items()):
+            vectors = [rows[number : number + 1] for rows in self._vectors]
+            similarity, bm25 = similarities(vectors, self.passages.vectors)[0], self.passages.bm25(text)
             for _ in range(self._source.repeats):
                 chosen = self._chosen(self.qrels[query], similarity, bm25)
                 if len(chosen) > 1:
-                    numbers = [number for number, _ in chosen]
+                    numbers = [passage for passage, _ in chosen]
                     yield TrainingList(
                         text,
                         [
-                            passage_text(self.passages, number, self._recipe.title_share, self._random)
-                            for number in numbers
+                            passage_text(self.passages, passage, self._recipe.title_share, self._random)
+                            for passage in numbers
                         ],
                         [label for _, label in chosen],
-                        teacher_logits(similarity[numbers], bm25[numbers], self._recipe),
+                        teacher_logits(similarity[:, numbers], bm25[numbers], self._recipe),
                     )
 
     def _chosen(
@@ -95,7 +115,7 @@ class LabelledLists:
         In most cases this passage contains the answer.
         """
         numbers = self.passages.of_document[document]
-        return max(numbers, key=lambda number: similarity[number])
+        return max(numbers, key=lambda number: similarity[0, number])
 
     def _mined(
         self, grades: dict[str, int], similarity: FloatArray, bm25: FloatArray, positive: int
@@ -111,12 +131,12 @@ class LabelledLists:
         )
         self._random.shuffle(near)
         near.insert(self._recipe.list_size - 2, self.passages.any_of(self._random))
-        limit = float(similarity[positive]) + self._recipe.false_negative_margin
+        limit = float(similarity[0, positive]) + self._recipe.false_negative_margin
         seen = {document for document, grade in grades.items() if grade > 0}
         negatives: list[int] = []
         for number in near:
             owner = self.passages.owner[number]
-            if owner not in seen and similarity[number] <= limit:
+            if owner not in seen and similarity[0, number] <= limit:
                 seen.add(owner)
                 negatives.append(number)
         return negatives

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def make_lists(
-    recipe: Recipe, folder: Path, tokenizer: Tokenizer, embed: Embed, report: Callable[[str], None]
+    recipe: Recipe,
+    folder: Path,
+    tokenizer: Tokenizer,
+    embedders: Sequence[Embed],
+    report: Callable[[str], None],
 ) -> list[TrainingList]:
     """Return all lists of a recipe in the order of training; ``report`` receives the counts of each source.
 
@@ -29,12 +33,12 @@ def make_lists(
     sources: dict[str, LabelledLists] = {}
     labelled: list[TrainingList] = []
     for source in recipe.sources:
-        maker = sources[source.collection] = LabelledLists(source, recipe, folder, tokenizer, embed)
+        maker = sources[source.collection] = LabelledLists(source, recipe, folder, tokenizer, embedders)
         made = list(maker.lists())
         report(f"{source.collection}: {len(maker.passages.texts)} passages, {len(made)} labelled lists")
         labelled += made
-    labelled += contrasts(recipe, embed)
-    weak = list(WeakLists(sources, recipe).lists(embed))
+    labelled += contrasts(recipe, embedders)
+    weak = list(WeakLists(sources, recipe).lists(embedders))
     report(f"{len(weak)} weak lists over all passages")
     first = int(recipe.weak_first * len(weak))
     mixed = labelled + weak[first:]

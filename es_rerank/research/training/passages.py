@@ -31,6 +31,14 @@ class Embed(Protocol):
         """Return a vector for each text."""
 
 
+def similarities(queries: Sequence[FloatArray], passages: Sequence[FloatArray]) -> FloatArray:
+    """Return the cosines of queries and passages, float32, (queries, embedders, passages).
+
+    Both have one matrix of vectors for each embedder.
+    """
+    return np.stack([query @ vectors.T for query, vectors in zip(queries, passages, strict=True)], axis=1)
+
+
 DENSE_NEIGHBOURS = 60
 BM25_NEIGHBOURS = 30
 
@@ -48,13 +56,13 @@ def with_title(title: str, text: str) -> str:
 class Passages:
     """Passages, their vectors, and the documents that they belong to.
 
-    The vectors, float32, (n, dims), are of the passages with their titles.
+    The vectors are of the passages with their titles: for each embedder float32, (n, dims).
     """
 
     texts: list[str]
     titles: list[str]
     owner: list[str]
-    vectors: FloatArray
+    vectors: list[FloatArray]
     of_document: dict[str, list[int]] = field(default_factory=dict)
     of_title: dict[str, list[int]] = field(default_factory=dict)
     _documents: list[str] = field(default_factory=list)
@@ -78,13 +86,13 @@ class Passages:
         )
 
     def near(self, similarity: FloatArray, bm25: FloatArray) -> list[int]:
-        """Return the nearest passages by vector, then the nearest by BM25, best first.
+        """Return the nearest passages by the vectors of each embedder, then the nearest by BM25, best first.
 
-        Each document gives only its best passage, so documents with many passages are not drawn more often.
+        ``similarity`` is float32, (embedders, n). Each document gives only its best passage, so documents
+        with many passages are not drawn more often.
         """
-        return list(
-            dict.fromkeys([*self._best(similarity, DENSE_NEIGHBOURS), *self._best(bm25, BM25_NEIGHBOURS)])
-        )
+        nearest = [number for row in similarity for number in self._best(row, DENSE_NEIGHBOURS)]
+        return list(dict.fromkeys([*nearest, *self._best(bm25, BM25_NEIGHBOURS)]))
 
     def _best(self, scores: FloatArray, documents: int) -> list[int]:
         depth = min(3 * documents, len(scores))
@@ -100,7 +108,11 @@ class Passages:
 
 
 def cut_passages(
-    documents: Iterable[Document], tokenizer: Tokenizer, sizes: Sequence[int], seed: int, embed: Embed
+    documents: Iterable[Document],
+    tokenizer: Tokenizer,
+    sizes: Sequence[int],
+    seed: int,
+    embedders: Sequence[Embed],
 ) -> Passages:
     """Cut each document without overlap, and embed each passage with its title.
 
@@ -116,9 +128,8 @@ def cut_passages(
             texts.append(passage.text)
             titles.append(document.title)
             owner.append(document.id)
-    return Passages(
-        texts, titles, owner, embed([with_title(*pair) for pair in zip(titles, texts, strict=True)])
-    )
+    titled = [with_title(*pair) for pair in zip(titles, texts, strict=True)]
+    return Passages(texts, titles, owner, [embed(titled) for embed in embedders])
 
 
 def passage_text(passages: Passages, number: int, title_share: float, chance: random.Random) -> str:
@@ -135,7 +146,7 @@ def together(collections: dict[str, Passages]) -> Passages:
         [text for part in parts for text in part.texts],
         [title for part in parts for title in part.titles],
         [f"{name}:{owner}" for name, part in collections.items() for owner in part.owner],
-        np.concatenate([part.vectors for part in parts]),
+        [np.concatenate(rows) for rows in zip(*(part.vectors for part in parts), strict=True)],
     )
 
 

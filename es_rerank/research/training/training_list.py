@@ -40,13 +40,18 @@ class TrainingList:
 
 
 def teacher_logits(similarity: FloatArray, bm25: FloatArray, recipe: Recipe) -> list[float]:
-    """Return the logits of the teacher, bi-encoder and BM25 together, for the passages of one list.
+    """Return the logits of the teacher, all bi-encoders and BM25 together, for the passages of one list.
 
-    BM25's scores are standardised within the list and then scaled to the spread of the bi-encoder's logits.
-    So ``bm25_weight`` is the ratio of the two for every query. A convex combination of standardised scores is
-    better than each part (https://arxiv.org/abs/2210.11934).
+    ``similarity`` has the cosines of each bi-encoder, float32, (embedders, n). Several bi-encoders count as
+    one: the mean of their standardised cosines, with the spread of the first one's logits. BM25's scores are
+    standardised within the list and then scaled to the spread of these logits. So ``bm25_weight`` is the
+    ratio of the two for every query. A convex combination of standardised scores is better than each part
+    (https://arxiv.org/abs/2210.11934).
     """
-    logits = recipe.distil_scale * similarity
+    logits = recipe.distil_scale * similarity[0]
+    if len(similarity) > 1:
+        joined = np.mean([standardise(row.tolist()) for row in similarity], axis=0)
+        logits = logits.mean() + logits.std() * standardise(joined.tolist())
     if bm25.std() > 0:
         logits = logits + recipe.bm25_weight * logits.std() * (bm25 - bm25.mean()) / bm25.std()
     return [round(float(logit), 4) for logit in logits]

@@ -10,13 +10,13 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...text.boundaries import UNSPACED
 from ...types import FloatArray
 from .labelled_lists import LabelledLists
-from .passages import Embed, passage_text, together
+from .passages import Embed, passage_text, similarities, together
 from .recipe import Recipe
 from .training_list import TrainingList, teacher_logits
 
@@ -57,15 +57,17 @@ class WeakLists:
             ends.append(ends[-1] + len(source.passages.texts))
         self._spans = [range(start, end) for start, end in itertools.pairwise(ends)]
 
-    def lists(self, embed: Embed) -> Iterator[TrainingList]:
+    def lists(self, embedders: Sequence[Embed]) -> Iterator[TrainingList]:
         """Yield ``recipe.weak`` lists. There are a few less when a text has no usable query."""
         drawn = [query for _ in range(self._recipe.weak) if (query := self._query()) is not None]
         if not drawn:
             return
-        vectors = embed([query.text for query in drawn], query=True)
+        texts = [query.text for query in drawn]
+        vectors = [embed(texts, query=True) for embed in embedders]
         for start in range(0, len(drawn), _BLOCK):
-            similarities = vectors[start : start + _BLOCK] @ self.passages.vectors.T
-            for query, similarity in zip(drawn[start : start + _BLOCK], similarities, strict=True):
+            block = [rows[start : start + _BLOCK] for rows in vectors]
+            near = similarities(block, self.passages.vectors)
+            for query, similarity in zip(drawn[start : start + _BLOCK], near, strict=True):
                 yield self._list(query, similarity)
 
     def _query(self) -> WeakQuery | None:
@@ -133,5 +135,5 @@ class WeakLists:
             query.text,
             texts,
             [-1] * len(numbers),
-            teacher_logits(similarity[numbers], bm25[numbers], self._recipe),
+            teacher_logits(similarity[:, numbers], bm25[numbers], self._recipe),
         )

@@ -1,0 +1,59 @@
+"""The weights that come out of an int8 graph give what the graph gives: a cross-encoder, an embedder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import tiny_cross_encoder
+from transformers import AutoTokenizer, BertForSequenceClassification, BertModel
+
+from es_rerank.errors import SourceError
+from es_rerank.models.load import load_embedder, load_reranker, model_folder
+from es_rerank.research.training.from_int8 import take_weights
+from es_rerank.settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
+
+QUERY = "how do birds find their way"
+TEXTS = [
+    "Migrating birds use the sun, the stars and the magnetic field of the earth.",
+    "The bridge was closed for repairs in winter.",
+    "Pigeons return to their loft over hundreds of kilometres.",
+    "A recipe for bread with seeds.",
+    "The museum shows paintings of birds.",
+]
+
+
+def test_the_bundled_cross_encoder_comes_back_with_its_head(tmp_path: Path) -> None:
+    take_weights(model_folder(BUNDLED_RERANKER), tmp_path / "out")
+    model = BertForSequenceClassification.from_pretrained(tmp_path / "out").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    pairs = tokenizer([QUERY] * len(TEXTS), TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**pairs).logits[:, 0].numpy()
+    with load_reranker(BUNDLED_RERANKER) as reranker:
+        expected = reranker.score(QUERY, TEXTS).values
+    assert np.abs(logits - expected).max() < 0.6
+    assert np.corrcoef(logits, expected)[0, 1] > 0.99
+
+
+def test_the_bundled_embedder_comes_back_without_a_head(tmp_path: Path) -> None:
+    take_weights(model_folder(BUNDLED_EMBEDDER), tmp_path / "out")
+    model = BertModel.from_pretrained(tmp_path / "out", add_pooling_layer=False).eval()
+    assert model.config.num_attention_heads == 12
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    with load_embedder(BUNDLED_EMBEDDER) as embedder:
+        expected = np.asarray(embedder.embed(TEXTS))
+    for text, vector in zip(TEXTS, expected, strict=True):
+        with torch.no_grad():
+            mean = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(dim=0).numpy()
+        assert float(mean @ vector / np.linalg.norm(mean)) > 0.98
+
+
+def test_a_folder_without_an_int8_graph_is_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(SourceError, match="no int8 graph"):
+        take_weights(tiny_cross_encoder(tmp_path / "fp32"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
