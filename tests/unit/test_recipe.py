@@ -62,7 +62,8 @@ def test_a_round_of_ours_is_read_by_its_name_and_survives_its_own_json(name: str
 def test_what_is_neither_a_round_nor_a_file_is_refused_with_the_rounds_named() -> None:
     with pytest.raises(
         SettingsError,
-        match="fifth is not a training recipe, nor one of first, second, third, fourth, zh-en-first, zh-en-second",
+        match="fifth is not a training recipe, nor one of first, second, third, fourth, zh-en-first, "
+        "zh-en-second",
     ):
         read_recipe("fifth")
 
