@@ -28,6 +28,7 @@ from .local.monot5 import MonoT5
 from .manifest import ModelKind, Precision, read_manifest
 from .measuring import measure_of
 from .spec import ModelSpec, name_and_model, name_fault, parse_model
+from .stand_in import StandIn
 from .wrappers.cached import ScoreCache, cached
 from .wrappers.cascade import Cascade, cascade, cascade_name
 from .wrappers.early_exit import NO_EXIT_HEAD, early_exit, early_exit_name
@@ -81,7 +82,8 @@ def load_reranker(
     ``model`` is one of these: the name of a bundled model or of a model from an installed package; an
     exported folder; the Hub id of an exported repository; ``cohere:MODEL``; ``remote:URL`` or
     ``remote:DIALECT:URL`` for another sidecar or rerank service; ``exit:SHARE+MODEL`` for a model that was
-    exported with an exit head; ``cascade:SHARE+FIRST+MODEL`` for two rerankers in a row.
+    exported with an exit head; ``cascade:SHARE+FIRST+MODEL`` or ``cascade:topN+FIRST+MODEL`` for two
+    rerankers in a row.
 
     ``name`` replaces the model's own name when it is served. ``threads`` is the number of runs side by side,
     0 for one per core (of the CPU). ``pool`` is a pool of threads that several models share. ``cache``
@@ -188,7 +190,36 @@ def _cascade(
             shared.close()
         raise
     first, then = loaded
-    return cascade(first, then, share=spec.share, name=name, pool=None if pool is shared else shared)
+    return cascade(
+        first,
+        then,
+        share=spec.share,
+        top=spec.top,
+        stand_in=stand_in_of(spec),
+        name=name,
+        pool=None if pool is shared else shared,
+    )
+
+
+def stand_in_of(spec: ModelSpec) -> StandIn | None:
+    """Return what the first model of a cascade was fitted to say of the second one, None if it was not.
+
+    Raises SettingsError when a cascade makes sure of its best documents and its first model was not fitted to
+    the second one.
+    """
+    first, then = (None if parse_model(model).hosted else reranker_manifest(model) for model in spec.models)
+    fitted = None if first is None else first.stand_in
+    if fitted and then and fitted.sha256 == then.files[then.variants[then.default_variant]].sha256:
+        return fitted
+    if spec.top is None:
+        return None
+    of = "" if fitted is None else f" (it was fitted to another file of {fitted.model})"
+    cheap, better = spec.models
+    raise SettingsError(
+        f"{spec.text}: {cheap} was not fitted to {better}{of}, so it is not known how far off its logits may "
+        f"be; run es-rerank bench cascade {cheap} {better} --write, or write a share instead, as in "
+        "cascade:0.3+FIRST+MODEL"
+    )
 
 
 def local_reranker(
@@ -223,6 +254,7 @@ def check_reranker(model: str | Path, variant: Precision | None = None) -> str:
     spec = parse_model(model)
     if spec.kind == "cascade":
         first, then = (check_reranker(stage, variant) for stage in spec.models)
+        stand_in_of(spec)
         return cascade_name(first, then)
     if spec.kind == "exit":
         manifest = reranker_manifest(spec.model)

@@ -24,6 +24,7 @@ from .contracts import (
     ManifestPart,
     MonoT5Contract,
 )
+from .stand_in import StandIn
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -114,8 +115,7 @@ class Fp16Parity(ManifestPart):
 class EarlyExit(ManifestPart):
     """The layer after which a cross-encoder may stop, counted from 1, and the two graphs before and after it.
 
-    For each precision, ``first`` names the graph that ends at this layer and ``rest`` the graph of the layers
-    after it.
+    For each precision, ``first`` names the graph up to this layer and ``rest`` that of the layers after it.
     """
 
     layer: int = Field(ge=1)
@@ -168,10 +168,9 @@ class Manifest(ManifestPart):
     absent when it is not known. ``files`` lists every file that is read. ``passes`` lists the changes that
     make the graphs compute less: ``attention`` is one operator for a whole sequence without a mask;
     ``first_row`` computes the last layer for the first token only. The fp16 graph has none of them: it reads
-    padded runs with a mask, for GPUs. ``calibration`` is absent when the
-    probability is the logistic of the logit.
+    padded runs with a mask, for GPUs. ``calibration`` is absent when the probability is the logit's logistic.
     ``imported`` is stated by a model whose graphs were taken ready-made; they were not compared with torch.
-    ``sense`` is absent where nobody measured it.
+    ``sense`` is absent where nobody measured it, ``stand_in`` where the model was fitted to no better one.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -199,6 +198,7 @@ class Manifest(ManifestPart):
     parity: Parity | None = None
     imported: Imported | None = None
     sense: tuple[Sense, ...] | None = None
+    stand_in: StandIn | None = None
     versions: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ A name is one of these:
 - ``exit:SHARE+MODEL``: MODEL reads all passages as far as its exit head, and only the best SHARE of them to
   its last layer
 - ``cascade:SHARE+FIRST+MODEL``: FIRST reads all passages, MODEL reads the best SHARE of them
+- ``cascade:topN+FIRST+MODEL``: FIRST reads all passages, MODEL as many as it takes to know the best N
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _PREFIXED: tuple[SpecKind, ...] = ("cohere", "remote", "exit", "cascade")
 _STAGES: dict[str, int] = {"exit": 1, "cascade": 2}
 """How many models stand behind the share. A model here is not made of others itself."""
 
+_TOP = re.compile("top([1-9][0-9]{0,4})", re.ASCII)
+"""Matches the number of documents that a cascade makes sure of: at most those of the largest window."""
 
 _SCALES: tuple[Scale, ...] = get_args(Scale)
 
@@ -46,7 +49,8 @@ class ModelSpec:
 
     ``text``: the whole name. ``models``: the two models of a cascade in their order; for the other kinds one
     name, folder, Hub id or address. ``share``: the share of the passages, between 0 and 1, that the last
-    layers or the second model read; 1 for the other kinds. ``dialect`` and ``scale``: those that the name of
+    layers or the second model read; 1 for the other kinds. ``top``: how many of the best documents the second
+    model makes sure of, None where a share is stated. ``dialect`` and ``scale``: those that the name of
     a service states, None where it does not.
     """
 
@@ -54,6 +58,7 @@ class ModelSpec:
     kind: SpecKind
     models: tuple[str, ...]
     share: float = 1.0
+    top: int | None = None
     dialect: str | None = None
     scale: Scale | None = None
 
@@ -87,6 +92,8 @@ def parse_model(name: str | Path) -> ModelSpec:
     share, *models = after_prefix.split("+", maxsplit=_STAGES[kind])
     whole = all(model and not _is_made_of_others(model) for model in models)
     if whole and len(models) == _STAGES[kind]:
+        if kind == "cascade" and (number := _TOP.fullmatch(share)) is not None:
+            return ModelSpec(text, kind, tuple(models), top=int(number[1]))
         with suppress(ValueError):
             if 0 < float(share) < 1:
                 return ModelSpec(text, kind, tuple(models), float(share))
@@ -96,8 +103,8 @@ def parse_model(name: str | Path) -> ModelSpec:
             f"{early_exit_text(0.3, BUNDLED_RERANKER)}"
         )
     raise SettingsError(
-        f"{text} is not a cascade; write cascade:SHARE+FIRST+MODEL with a share between 0 and 1, as in "
-        "cascade:0.3+./small+./large"
+        f"{text} is not a cascade; write cascade:SHARE+FIRST+MODEL with a share between 0 and 1, or with top "
+        "and a number of documents, as in cascade:0.3+./small+./large or cascade:top10+./small+./large"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -70,7 +70,6 @@ class StandIn(ManifestPart):
     alone: PredictionRecord
     quantile: float = Field(gt=0, le=1)
     share: float = Field(gt=0, le=1)
-    precision: Literal["fp32", "int8", "fp16"]
 
     def prediction(self, *, joined: bool) -> Prediction:
         """Return the coefficients with the first stage's scores, or without them."""

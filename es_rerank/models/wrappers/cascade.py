@@ -210,7 +210,7 @@ class Cascade(Closeable):
     def _most(self, passages: int) -> int:
         """Return how many passages the better reranker reads: exactly with a share, about with ``top``."""
         if self._top is None:
-            return max(LEAST_KEPT, math.ceil(self._share * passages))
+            return kept(self._share, passages)
         share = 1.0 if self._stand_in is None else self._stand_in.share
         return max(self._top, math.ceil(share * passages))
 
@@ -247,6 +247,11 @@ def cascade(
     return (LongTextCascade if isinstance(then, LongTextReranker) else Cascade)(
         first, then, share=share, top=top, stand_in=stand_in, name=name, pool=pool
     )
+
+
+def kept(share: float, passages: int) -> int:
+    """Return how many of so many passages a ``share`` is: at least ``LEAST_KEPT``."""
+    return max(LEAST_KEPT, math.ceil(share * passages))
 
 
 def cascade_name(first: str, then: str) -> str:
