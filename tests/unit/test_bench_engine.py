@@ -42,7 +42,6 @@ from es_rerank.research.bench import peers as table
 from es_rerank.research.bench.collection_windows import CollectionWindows, timed_lists
 from es_rerank.research.bench.engine import BATCH_SIZES, Contest, Entrant, SystemRow, label
 from es_rerank.research.bench.engine_report import EngineReport
-from es_rerank.research.bench.first_stage import Bm25
 from es_rerank.research.bench.ingest import embedding_systems
 from es_rerank.research.bench.machine import int8_preset
 from es_rerank.research.bench.paired import Added, ratio
@@ -52,6 +51,7 @@ from es_rerank.research.bench.peers import worker as script
 from es_rerank.research.bench.peers.environment import installed
 from es_rerank.research.bench.weights import dequantised, flat_folder
 from es_rerank.research.bench.workers import Worker, WorkerError, last_words
+from es_rerank.research.bm25 import Bm25
 from es_rerank.research.evaluation.packaged import packaged
 from es_rerank.research.plots.bars import GREY, Bar, chart
 from es_rerank.settings import BUNDLED_RERANKER

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...collection import read_corpus
-from .first_stage import Bm25
+from ..bm25 import Bm25
 
 
 class Candidates(NamedTuple):

@@ -1,6 +1,4 @@
-"""The first stage of the bench: BM25 over a collection in memory, so models are measured without
-Elasticsearch.
-"""
+"""BM25 over a collection in memory, so that models are measured and fitted without Elasticsearch."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ...text.strategies import words_of
+from ..text.strategies import words_of
 
 _K1, _B = 1.2, 0.75
 """Lucene's BM25 parameters (BM25Similarity)."""
@@ -36,12 +34,16 @@ class Bm25:
             shape=(len(texts), len(self._numbers)),
         )
 
+    def scores(self, query: str) -> npt.NDArray[np.float64]:
+        """Return the score of every text, float64, (n,): 0 where no word of the query is in it."""
+        known = [self._numbers[word] for word in words_of(query) if word in self._numbers]
+        return np.asarray(self._weights[:, known].sum(axis=1)).ravel()
+
     def best(self, query: str, size: int) -> list[tuple[int, float]]:
         """Return the position and the score of the ``size`` best texts, best first.
 
         Texts with equal scores keep their order. Texts without a common word are left out.
         """
-        known = [self._numbers[word] for word in words_of(query) if word in self._numbers]
-        scores: npt.NDArray[np.float64] = np.asarray(self._weights[:, known].sum(axis=1)).ravel()
+        scores = self.scores(query)
         order = np.argsort(-scores, kind="stable")[:size]
         return [(int(position), float(scores[position])) for position in order if scores[position] > 0]
