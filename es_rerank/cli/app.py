@@ -98,6 +98,11 @@ class _Program(LazyGroup):
             "calibrate",
             "Learn the calibration of a cross-encoder from training splits and write it into its manifest.",
         ),
+        "tune": Entry(
+            "tune",
+            "Fit a reranker's blends and probabilities to an index by judgements or clicks; half of the "
+            "queries say whether it is better.",
+        ),
         "ingest": Entry(
             "ingest",
             "Index documents with passages and vectors. Unchanged documents are skipped, so the command "

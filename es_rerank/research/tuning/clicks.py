@@ -28,6 +28,10 @@ GRADES = ((2.0, 2.0), (1.0, 1.0))
 one that is clicked as often as they are 1, and another one 0."""
 
 
+_ROUNDING = 1e-9
+"""A sum of shares that is less than this part of it below a number is this number."""
+
+
 class Shown(NamedTuple):
     """A document that a search showed: the query's text, the document's id, and the position from 1."""
 
@@ -91,8 +95,9 @@ def ratings_of(log: ClickLog, *, least_shown: int = LEAST_SHOWN) -> Judgements:
 
 
 def _rating(clicks: int, expected: float) -> float | None:
+    expected -= _ROUNDING * expected
     if clicks >= expected:
         if clicks < LEAST_CLICKS:
             return None
         return next(rating for least, rating in GRADES if clicks >= least * expected)
-    return 0.0 if expected >= LEAST_EXPECTED else None
+    return 0.0 if expected >= LEAST_EXPECTED * (1 - _ROUNDING) else None
