@@ -418,7 +418,7 @@ def test_chinese_is_parted_into_sentences_and_pairs_of_characters(tmp_path: Path
 
 
 def test_a_model_may_keep_the_first_layers_of_its_base_alone(base: Path) -> None:
-    whole, first = cross_encoder.new_model(base, 1), cross_encoder.new_model(base, 1, 1)
+    whole, first = cross_encoder.new_model(base, 1), cross_encoder.new_model(base, 1, [1])
     assert (len(whole.bert.encoder.layer), len(first.bert.encoder.layer), first.config.num_hidden_layers) == (
         2,
         1,
@@ -428,6 +428,14 @@ def test_a_model_may_keep_the_first_layers_of_its_base_alone(base: Path) -> None
     assert all(
         torch.equal(value, state[name]) for name, value in first.bert.encoder.layer[0].state_dict().items()
     )
+
+
+def test_a_model_may_keep_any_layers_of_its_base(base: Path) -> None:
+    whole, second = cross_encoder.new_model(base, 1), cross_encoder.new_model(base, 1, [2])
+    assert second.config.num_hidden_layers == len(second.bert.encoder.layer) == 1
+    state = whole.bert.encoder.layer[1].state_dict()
+    kept = second.bert.encoder.layer[0].state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in kept.items())
 
 
 def test_no_passage_holds_the_sentence_that_it_is_asked_with(data: Path) -> None:

@@ -53,6 +53,20 @@ def test_what_is_no_recipe_is_refused_with_the_field_named(tmp_path: Path) -> No
         read_recipe(str(path))
 
 
+@pytest.mark.parametrize("layers", [(), (0, 1), (2, 1), (3, 3), 0])
+def test_layers_that_no_model_has_are_refused(layers: object) -> None:
+    with pytest.raises(ValueError, match=r"layers .* are not one or more layers in ascending order"):
+        Recipe.model_validate({"sources": [], "exit_layers": [], "layers": layers})
+
+
+def test_layers_are_a_number_from_the_first_on_or_a_list() -> None:
+    first = Recipe(sources=(), exit_layers=(1,), layers=3)
+    assert first.kept_layers == (1, 2, 3)
+    assert first.model_copy(update={"layers": (2, 4, 6)}).kept_layers == (2, 4, 6)
+    with pytest.raises(ValueError, match="do not lie below the last of 2 layers"):
+        Recipe.model_validate({"sources": [], "exit_layers": [2], "layers": [4, 8]})
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_round_of_ours_is_read_by_its_name_and_survives_its_own_json(name: str, tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text(RECIPES[name].model_dump_json(), encoding="utf-8")

@@ -58,17 +58,19 @@ def digest(folder: Path) -> str:
     )
 
 
-def new_model(base: Path, seed: int, layers: int | None = None) -> BertForSequenceClassification:
-    """Return a cross-encoder with the body of ``base``, or its first ``layers``, and a new pooler and
-    one-logit head.
+def new_model(base: Path, seed: int, layers: Sequence[int] | None = None) -> BertForSequenceClassification:
+    """Return a cross-encoder with the body of ``base``, or only its ``layers``, counted from 1, and a new
+    pooler and one-logit head.
     """
     torch.manual_seed(seed)
     config = BertConfig.from_pretrained(base)  # nosec B615 # a folder on this machine
-    config.num_hidden_layers = layers or config.num_hidden_layers
     config.num_labels = 1
     config.architectures = ["BertForSequenceClassification"]
     config.sentence_transformers = {"activation_fn": "torch.nn.modules.activation.Sigmoid"}
     model = BertForSequenceClassification.from_pretrained(base, config=config)  # nosec B615 # a folder on this machine
+    if layers is not None:
+        model.bert.encoder.layer = torch.nn.ModuleList(model.bert.encoder.layer[n - 1] for n in layers)
+        config.num_hidden_layers = len(layers)
     torch.nn.init.normal_(model.bert.pooler.dense.weight, std=config.initializer_range)
     torch.nn.init.zeros_(model.bert.pooler.dense.bias)
     # Word vectors hold the vocabulary of the base model. Training them on little data would spoil words that
@@ -113,7 +115,7 @@ class Trainer:
         self._device = device()
         self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(base)  # nosec B615 # a folder on this machine
         self.model = EarlyExitModel(
-            new_model(base, recipe.seed, recipe.layers) if start is None else _saved_model(start),
+            new_model(base, recipe.seed, recipe.kept_layers) if start is None else _saved_model(start),
             recipe.exit_layers,
         )
         if start is not None and recipe.exit_layers:
@@ -274,8 +276,9 @@ class Trainer:
 def _check(recipe: Recipe, base: Path, start: Path | None) -> None:
     """Raise SettingsError when base, start and recipe do not fit together."""
     has = BertConfig.from_pretrained(base).num_hidden_layers  # nosec B615 # a folder on this machine
-    layers = recipe.layers or has
-    if layers > has or any(layer >= layers for layer in recipe.exit_layers):
+    kept = recipe.kept_layers or tuple(range(1, has + 1))
+    layers = len(kept)
+    if kept[-1] > has or any(layer >= layers for layer in recipe.exit_layers):
         raise SettingsError(
             f"{base} has {has} layers, and the recipe asks for layers {recipe.layers} and exit_layers "
             f"{recipe.exit_layers}; change the recipe or --base"
@@ -334,6 +337,8 @@ def train(
     development, others = split_development(lists, recipe)
     chosen = queue(others, recipe)
     if teacher is not None:
+        # A run of less than one epoch reads only the first lists; the teacher need not score the others.
+        chosen = chosen[: recipe.steps * recipe.lists_per_step]
         chosen = lists_with_teacher(chosen, teacher, recipe, work, lists_of, say)
     run = json.dumps(
         [

@@ -141,6 +141,13 @@ def lists_with_teacher(
         return made
 
     mark = json.dumps(
-        [lists_of, recipe.first_list, recipe.spare_tenth, recipe.reranker_weight, identity_of(teacher)]
+        [
+            lists_of,
+            len(lists),
+            recipe.first_list,
+            recipe.spare_tenth,
+            recipe.reranker_weight,
+            identity_of(teacher),
+        ]
     )
     return _read_or_make(work / _TAUGHT, mark, make)

@@ -138,8 +138,10 @@ class Recipe(BaseModel):
     reranker_weight: float = 2.0
     """Weight of a teaching reranker's standardised logits; bi-encoder and BM25 together have weight 1."""
 
-    layers: int | None = Field(default=None, ge=1)
-    """Number of the base model's layers that are kept, from the first on; None keeps all."""
+    layers: int | tuple[int, ...] | None = None
+    """The base model's layers that are kept: so many from the first on, or those that are listed, counted
+    from 1. None keeps all.
+    """
     embedders: tuple[str, ...] = ()
     """Embedders whose first stages give the passages of the lists, and that teach together. Names as
     ``--embedder`` takes them. Without any, the base model is the only one.
@@ -149,9 +151,12 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.layers is not None and self.exit_layers and max(self.exit_layers) >= self.layers:
+        kept = self.kept_layers
+        if kept is not None and (not kept or kept[0] < 1 or list(kept) != sorted(set(kept))):
+            raise ValueError(f"layers {self.layers} are not one or more layers in ascending order from 1 on")
+        if kept is not None and self.exit_layers and max(self.exit_layers) >= len(kept):
             raise ValueError(
-                f"exit_layers {self.exit_layers} do not lie below the last of {self.layers} layers"
+                f"exit_layers {self.exit_layers} do not lie below the last of {len(kept)} layers"
             )
         if self.contrasts and self.list_size > _CONTRAST_LIST:
             raise ValueError(
@@ -159,6 +164,11 @@ class Recipe(BaseModel):
                 "can have"
             )
         return self
+
+    @property
+    def kept_layers(self) -> tuple[int, ...] | None:
+        """The base model's layers that are kept, counted from 1; None for all."""
+        return tuple(range(1, self.layers + 1)) if isinstance(self.layers, int) else self.layers
 
     def of_lists(self) -> str:
         """Return, as JSON, the fields that the training lists depend on.
