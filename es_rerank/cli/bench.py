@@ -39,6 +39,11 @@ class _Benches(LazyGroup):
             "Measure the time of a window on this machine: milliseconds by candidates and by tokens, "
             "and pairs per second by threads.",
         ),
+        "cascade": Entry(
+            "bench_cascade",
+            "Compare ways to read less of a window: multiply-adds and nDCG@10 of a smaller window, a cascade "
+            "of two models and a window that ends by itself.",
+        ),
         "ingest": Entry(
             "bench_ingest",
             "Compare how fast passages are cut and embedded by this ingest, and embedded by "

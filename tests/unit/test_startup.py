@@ -44,7 +44,7 @@ ROOMS = ("es_rerank.sidecar", "es_rerank.client", "es_rerank.node", "ingest_pipe
 HEAVY = (*OF_EXTRAS, *NETWORK, *RUNTIME, *ROOMS, "structlog")
 """What no help needs."""
 
-BENCHES = ("engine", "architectures", "decoder", "ingest", "load", "cost", "gateway", "vectors")
+BENCHES = ("engine", "architectures", "decoder", "ingest", "load", "cost", "cascade", "gateway", "vectors")
 MEASURES = {"demo", "evaluate", "tune", *(f"bench {name}" for name in BENCHES)}
 """Commands whose options take defaults and names from ``es_rerank.research``."""
 
