@@ -49,7 +49,8 @@ def show_comparison(compared: Comparison) -> None:
         stdout.print(_results(compared, mean), "")
     if len(compared.means) > 1:
         stdout.print(_means(compared), "")
-    for table in _contrasts(compared):
+    for title, table in _contrasts(compared):
+        stdout.print(f"[italic]{escape(title)}[/]", highlight=False)
         stdout.print(table, "")
     stdout.print(_LEGEND, highlight=False)
     for result in {(result.collection, result.split): result for result in compared.results}.values():
@@ -94,10 +95,11 @@ def verdict(result: Result) -> str:
         else f"p = {change.p_value:.2g} (paired t-test, two-sided)"
     )
     speed = "" if result.pairs_per_second is None else f"; {result.pairs_per_second:.0f} pairs/s"
+    alone = f"; in {result.left_alone} the first stage's order was left alone" if result.left_alone else ""
     harmed = f"; harmed: the default is below the first stage by more than {HARM}" if result.harmed else ""
     return (
         f"nDCG@10 {change.ndcg_at_10:+.4f}: {chance}; {change.wins} queries better, {change.losses} worse, "
-        f"{change.ties} equal{speed}{harmed}"
+        f"{change.ties} equal{alone}{speed}{harmed}"
     )
 
 
@@ -158,27 +160,35 @@ def _of_mean(mean: Mean) -> tuple[str, ...]:
     return *(f"{value:.4f}" for value in values), f"{mean.reranked - mean.first_stage:+.4f}"
 
 
-def _contrasts(compared: Comparison) -> Iterator[Table]:
-    """Yield a table for each pair of orders: a row for each collection, and the mean change over them."""
+def _contrasts(compared: Comparison) -> Iterator[tuple[str, Table]]:
+    """Yield a title and a table for each pair of orders: a row for each collection, and the mean change over
+    them. The title is not the table's own, which would wrap it to the few columns.
+    """
     places = {orders: i for i, orders in enumerate(dict.fromkeys(map(_orders, compared.contrasts)))}
     ordered = sorted(compared.contrasts, key=lambda contrast: places[_orders(contrast)])
     for (order, against), rows in groupby(ordered, key=_orders):
-        table = _table(f"{order}, against {against}", ("nDCG@10",), _CHANGE)
+        table = _table(None, ("nDCG@10",), _CHANGE)
         changes = []
         for contrast in rows:
             table.add_row(_name(contrast, compared), *_change(contrast.difference))
             changes.append(contrast.difference.ndcg_at_10)
         if len(changes) > 1:
             table.add_row("mean", _signed(fmean(changes)), style="bold")
-        yield table
+        yield f"{order}, against {against}", table
 
 
 def _orders(contrast: Contrast) -> tuple[str, str]:
     return contrast.order, contrast.against
 
 
-def _table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+def _table(title: str | None, texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    table = Table(
+        title=None if title is None else escape(title),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for name in texts:
         table.add_column(name, overflow="fold", min_width=_NAME)
     for name in numbers:

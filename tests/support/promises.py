@@ -59,6 +59,10 @@ It indexes a packaged collection, searches it with and without reranking, and pr
 With `es-rerank --version` at its end, the first command only installs.
     tests/clients/test_clients_documentation.py::
         test_the_commands_that_install_and_start_the_sidecar_are_there
+the bundle for Chinese and English is a wheel of its own
+    tests/unit/test_weights_history.py::test_a_bundle_has_60_mb_at_most
+A release adds its weights to the history once.
+    tests/unit/test_weights_history.py::test_each_release_has_one_commit_of_weights_at_most
 From then on, the command is `.venv/bin/es-rerank`.
     tests/unit/test_startup.py::test_the_command_is_beside_the_interpreter
 What not everybody needs is an extra.
@@ -599,8 +603,8 @@ compares the latency under load of the sidecar and of infinity's server
     tests/unit/test_bench_load.py::test_a_run_reports_every_rate_and_draws_it
 measures what a window costs on your machine, by candidates, tokens and threads
     tests/unit/test_bench_cost.py::test_a_run_reports_cells_lines_threads_and_draws_them
-takes several first stages and rerankers in one run
-    tests/node/test_comparison_runs.py::test_several_collections_stages_and_rerankers_in_one_run
+takes several first stages, embedders and rerankers in one run
+    tests/node/test_comparison_runs.py::test_several_collections_stages_embedders_and_rerankers_in_one_run
     tests/node/test_experiment.py::test_evaluate_from_the_command_line
 exports any cross-encoder or bi-encoder to an ONNX folder and compares it with torch
     tests/parity/test_export_parity.py::test_the_command_prints_the_manifest_and_nothing_else
@@ -985,6 +989,12 @@ With `"blend": true` the first stage's scores have a part in `_score`
     tests/node/test_search.py::test_a_minimum_score_is_refused_with_blending
 With `blend`, a `min_score` is refused.
     tests/node/test_search.py::test_a_minimum_score_is_refused_with_blending
+How much the first stage weighs depends on its kind
+    tests/unit/test_window_origin.py::test_the_kind_of_a_first_stage_is_what_its_scores_are_made_of
+    tests/node/test_blends_inside.py::test_the_blend_of_a_first_stage_is_the_same_inside_and_outside
+The embedder is the one that the indices record, or else the one that made the query vector.
+    tests/unit/test_window_origin.py::
+        test_the_embedder_is_the_one_that_the_indices_record_or_else_that_made_the_vectors
 For `rrf` and `linear` it is the float32 that Elasticsearch would print.
     tests/unit/test_fusion.py::test_a_score_is_printed_by_the_shortest_decimal_that_names_it
     tests/node/test_conformance.py::test_an_example_of_the_documentation
@@ -1016,6 +1026,13 @@ A hit that the reranker left out, or that is below the window of the retriever a
 The `min_score` of the body is without effect if a retriever of the tree has one
     tests/unit/test_tree_rules.py::test_the_bodys_min_score_is_without_effect_beside_one_in_the_tree
     tests/node/test_differential.py::test_the_bodys_min_score_is_without_effect_beside_one_in_the_tree
+With `blend` it names the weights that counted
+    tests/node/test_blends_inside.py::test_the_blend_of_a_first_stage_is_the_same_inside_and_outside
+    tests/unit/test_inside_answer.py::test_the_plugin_tells_the_blend_and_an_order_that_was_left_alone
+With `"order": "first_stage"` the model left the order alone
+    tests/unit/test_ranking.py::test_a_window_is_left_alone_or_blended_and_says_which
+    tests/node/test_blends_inside.py::
+        test_a_window_that_is_left_alone_keeps_the_order_of_its_first_stage_and_says_so
 It says which model ran, how many candidates it scored, and what was truncated or capped
     tests/node/test_search.py::test_the_short_form_reranks_passages_and_keeps_elasticsearchs_shape
     tests/unit/test_long_texts.py::test_more_parts_than_the_cap_are_marked
@@ -1736,9 +1753,15 @@ order and batch do not change a score; deadlines, cancellation, unusual text
 
 # What it is worth on your data
 
-The model's manifest holds a, b and c.
+The model's manifest holds a, b and c, for each kind of first stage
     tests/unit/test_manifest.py::test_calibration_reaches_the_read_path
     tests/unit/test_ranking.py::test_calibration_adds_the_first_stage_in_units_of_the_logits_spread
+where logits and first-stage scores of a window correlate less, the order stays
+    tests/unit/test_ranking.py::test_a_window_is_left_alone_or_blended_and_says_which
+A manifest of an earlier release has one blend, which counts for every first stage.
+    tests/unit/test_manifest.py::test_the_flat_calibration_of_an_older_export_is_one_blend
+    tests/unit/test_ranking.py::
+        test_the_blend_of_a_window_is_that_of_kind_and_embedder_then_of_the_kind_then_of_vectors
 learns them by logistic regression from queries that training did not use.
     tests/unit/test_calibration.py::test_the_coefficients_that_labels_were_drawn_by_are_found
     tests/unit/test_calibration.py::test_queries_that_a_run_has_learned_from_are_left_out_whichever_run_it_was
@@ -1747,23 +1770,27 @@ copies them from another export of the same weights.
 The probability of a pair alone is the logistic of
     tests/unit/test_ranking.py::test_a_pair_alone_has_coefficients_of_its_own
     tests/unit/test_ranking.py::test_blending_moves_the_score_and_leaves_the_probability
-The manifest holds both numbers beside the others
+The manifest holds both numbers (`pair`)
     tests/unit/test_calibration.py::test_the_command_writes_into_the_manifest_what_it_learned
     tests/unit/test_calibration.py::test_the_probability_of_a_pair_is_right_on_average
 With `--pair-from-blend` it learns them from the blended probabilities and keeps a, b and c
     tests/unit/test_calibration.py::test_the_pair_of_a_blend_needs_no_labels
-A model without them has the logistic of its logit, or of a · logit + c where b is 0.
+A model without them has the logistic of its logit
     tests/unit/test_ranking.py::test_a_pair_alone_has_coefficients_of_its_own
     tests/unit/test_ranking.py::test_without_calibration_logits_are_untouched
     tests/node/test_search.py::test_the_short_form_reranks_passages_and_keeps_elasticsearchs_shape
 measured on windows that the numbers were not fitted to.
     tests/unit/test_calibration.py::test_the_errors_are_measured_on_windows_that_were_not_fitted_to
 measures both on any collection (`reliability`, `pair_reliability`).
-    tests/node/test_comparison_runs.py::test_several_collections_stages_and_rerankers_in_one_run
+    tests/node/test_comparison_runs.py::test_several_collections_stages_embedders_and_rerankers_in_one_run
     tests/unit/test_comparison.py::test_the_expected_error_is_the_one_worked_out_by_hand
-Each collection is indexed once, into an index that Kibana can show.
+Each collection is indexed once for each embedder, into an index that Kibana can show.
     tests/node/test_experiment.py::test_an_index_of_the_commands_own_is_reused_and_kept_to_the_collection
     tests/node/test_experiment.py::test_the_index_is_named_after_folder_content_and_embedder
+BM25 is measured once, over the passages of the first embedder;
+    tests/unit/test_comparison.py::test_bm25_is_measured_once_and_the_others_with_each_embedder
+A pair of query and passage is scored once over all of them.
+    tests/node/test_comparison_runs.py::test_a_pair_is_scored_once_over_all_first_stages_and_embedders
 Every query is searched as `rerank` searches.
     tests/node/test_experiment.py::test_an_experiment_measures_three_runs
 The tables give nDCG@10 of the first stage, of the model alone and of the shipped default.
@@ -1775,9 +1802,15 @@ They give a paired t-test, and the number of queries that got better and worse.
 They also compare every default with BM25 without reranking, and every further reranker with the first one.
     tests/unit/test_comparison.py::
         test_every_default_is_held_against_bm25_and_every_other_reranker_against_the_first
-adds RR@10, recall at 100 and at the window, every query, and the expected calibration error
+A collection whose default is below its first stage by more than 0.01 is marked as harmed.
+    tests/unit/test_comparison.py::test_a_collection_is_harmed_where_the_default_loses_more_than_a_hundredth
+    tests/unit/test_comparison.py::test_tables_show_names_as_they_are_and_numbers_whole
+The tables give the expected calibration error of the scores, and of the probabilities of pairs alone.
+    tests/unit/test_comparison.py::test_tables_show_names_as_they_are_and_numbers_whole
+    tests/unit/test_comparison.py::test_the_expected_error_is_the_one_worked_out_by_hand
+`--json` adds RR@10, recall at 100 and at the window, and every query.
     tests/node/test_experiment.py::test_the_result_prints_what_the_command_line_promises
-    tests/node/test_comparison_runs.py::test_several_collections_stages_and_rerankers_in_one_run
+    tests/node/test_comparison_runs.py::test_several_collections_stages_embedders_and_rerankers_in_one_run
 `--html` shows everything on one self-contained page.
     tests/unit/test_comparison.py::test_the_page_needs_nothing_else_and_shows_texts_as_they_are
 uses the tenth of the queries, chosen by a hash of their id, that a training recipe leaves out.

@@ -180,6 +180,8 @@ def _result(
         embedder=embedder,
         model=model,
         reranker=reranker,
+        blend=None,
+        left_alone=0,
         skipped_queries=0,
         missing_documents=0,
         search_p50=0.1,
@@ -374,6 +376,7 @@ def test_tables_show_names_as_they_are_and_numbers_whole(monkeypatch: pytest.Mon
     shown = ["-0.1234", "<.0001", "4123/3187", *errors]
     assert [row[-5:] for row in rows] == [shown] * len(rows)
     assert sum(line.startswith("harmed ") for line in lines) >= len(rows)
+    assert "runs[/int8] over knn, default, against runs[/fp32] over knn, default" in lines
     assert len(rows) == 4
     assert max(map(len, lines)) <= 80
 

@@ -54,7 +54,8 @@ class Observation(NamedTuple):
     ``probabilities`` has the score of every document in the window, ``pair_probabilities`` the probability of
     its pair alone. ``texts`` is the number of texts that
     were scored in ``rerank_s`` seconds, ``remembered`` of them from the cache. ``search_s`` is the whole
-    search in seconds.
+    search in seconds. ``blend`` is the key of the blend that was used, None without one. ``left_alone``: the
+    blend left the first stage's order as it was.
     """
 
     orders: Orders
@@ -65,6 +66,8 @@ class Observation(NamedTuple):
     remembered: int
     rerank_s: float
     search_s: float
+    blend: str | None
+    left_alone: bool
 
 
 class QueryResult(BaseModel):
@@ -98,6 +101,9 @@ class Result(BaseModel):
     Both are None when no hit is judged. ``reranker`` is the name that
     the user gave. ``embedder`` is the name of the embedder whose vectors the first stage used; None for BM25,
     which uses none.
+
+    ``blend`` is the key of the blend in the model's manifest that the searches used, None for a model without
+    one. In ``left_alone`` of the queries it left the first stage's order as it was.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -115,6 +121,8 @@ class Result(BaseModel):
     embedder: str | None
     model: str
     reranker: str
+    blend: str | None
+    left_alone: int
     skipped_queries: int
     missing_documents: int
     search_p50: float | None
@@ -267,6 +275,8 @@ def observed(answer: dict[str, Any], first_stage: Sequence[str]) -> Observation:
         block["cached"],
         seconds.get("rerank", 0.0) / 1000,
         seconds["total"] / 1000,
+        block.get("blend"),
+        block.get("order") == "first_stage",
     )
 
 
@@ -316,6 +326,8 @@ def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]
         embedder=setup.embedder,
         model=seen[0].model,
         reranker=setup.reranker or seen[0].model,
+        blend=seen[0].blend,
+        left_alone=sum(observation.left_alone for observation in seen),
         skipped_queries=topics.skipped,
         missing_documents=len(topics.missing),
         search_p50=_median_search(seen),
