@@ -65,8 +65,8 @@ def rerank_window(
             candidates = [
                 replace(candidate, passages=candidate.passages[:1], capped=False) for candidate in candidates
             ]
-        texts_read, calibration = texts_of(candidates), reranker.calibration
-        blend = chosen_blend(calibration, origin, stats) if node.blend else None
+        texts_read = texts_of(candidates)
+        blend = chosen_blend(reranker.calibration, origin, stats) if node.blend else None
         scores: Scores = yield ScoreTexts(
             node.inference_text,
             texts_read,
@@ -75,10 +75,12 @@ def rerank_window(
             first_stage=first_stage_scores(candidates, blend),
         )
         stats.warn(script_warning(reranker, node.inference_text, texts_read))
+        # A service tells the calibration of its model with its first scores.
+        blend = chosen_blend(reranker.calibration, origin, stats) if node.blend else None
         ranking = rank(
             candidates,
             scores,
-            calibration,
+            reranker.calibration,
             blend=blend,
             min_score=node.min_score,
             min_probability=node.min_probability,

@@ -132,7 +132,7 @@ def rescored(
     )
     stats.candidates = stats.window = len(candidates)
     stats.truncated, stats.cached = ranking.truncated, ranking.cached
-    stats.left_alone = ranking.left_alone
+    stats.left_alone, stats.estimated = ranking.left_alone, ranking.estimated
     stats.capped = sum(candidate.capped for candidate in candidates)
     stats.without_text = sum(not candidate.has_text for candidate in candidates)
     stats.parts.see("response", response)

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import RequestError
 from ...models.scripts import ascript_warning
-from ...models.wrappers.wrapped import aadmitted
+from ...models.wrappers.wrapped import aadmitted, ascored_after
+from ...observation import reranking
 from ...off_loop import is_large, off_loop_if
 from ...retrievers.execution.scoring import chosen_blend
 from ...retrievers.execution.telling import tell_end
@@ -18,10 +19,10 @@ from ...retrievers.grammar.tree import DEFAULT_INFERENCE_ID, FirstStage
 from ...retrievers.planning.first_stage import KIND_OF, origin
 from ...retrievers.planning.long_texts import ain_parts
 from ...retrievers.planning.text_source import PASSAGE_CAP
-from ...retrievers.ranking.rerank import texts_of
+from ...retrievers.ranking.rerank import first_stage_scores, texts_of
 from ...retrievers.response.answer import SearchStats
 from ...retrievers.response.rescore import rescore_candidates, rescored
-from ...types import Candidate, Scores
+from ...types import Blend, Candidate, Scores
 from ..access.authority import KeyedRoute
 from ..messages.wire import answer, cancel_on_disconnect, timeout_s
 from .search import Running
@@ -69,21 +70,29 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
     fields = [wanted.field] if isinstance(wanted.field, str) else wanted.field
     deadline = service.deadline(timeout_s(request))
     reranker = service.served(wanted.inference_id)
+    stats = SearchStats(models=[reranker.name], blended=wanted.blend)
     large = is_large(wanted.response)
     hits = await off_loop_if(large, rescore_candidates, wanted.response, fields)
+
+    def blend() -> Blend | None:
+        """Return the blend. A service tells the calibration of its model with its first scores."""
+        kind = None if wanted.first_stage is None else KIND_OF[wanted.first_stage]
+        named = () if wanted.embedder is None else (wanted.embedder,)
+        return chosen_blend(reranker.calibration, origin(kind, named, ()), stats) if wanted.blend else None
 
     async def read() -> tuple[list[Candidate], list[str], Scores]:
         asked = [(wanted.query, await off_loop_if(large, texts_of, hits))]
         with await aadmitted(reranker, asked, deadline, most_parts=PASSAGE_CAP):
             candidates = await ain_parts(reranker, wanted.query, hits, deadline)
             texts = await off_loop_if(large, texts_of, candidates)
-            return candidates, texts, await service.score(wanted.query, texts, timeout_s(request), reranker)
+            service.check_documents(len(texts))
+            known = first_stage_scores(candidates, blend())
+            with reranking(reranker.name, wanted.query, texts) as tell:
+                scores = await ascored_after(reranker, wanted.query, texts, known, deadline)
+                tell(scores)
+            return candidates, texts, scores
 
     candidates, texts, scores = await cancel_on_disconnect(request, read())
-    stats = SearchStats(models=[reranker.name], blended=wanted.blend)
-    kind = None if wanted.first_stage is None else KIND_OF[wanted.first_stage]
-    named = () if wanted.embedder is None else (wanted.embedder,)
-    blend = chosen_blend(reranker.calibration, origin(kind, named, ()), stats) if wanted.blend else None
     stats.warn(await ascript_warning(reranker, wanted.query, texts))
     stats.seconds["rerank"] = stats.seconds["total"] = time.monotonic() - started
     body = await off_loop_if(
@@ -94,7 +103,7 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
         scores,
         reranker.calibration,
         stats,
-        blend=blend,
+        blend=blend(),
         min_score=wanted.min_score,
         min_probability=wanted.min_probability,
     )

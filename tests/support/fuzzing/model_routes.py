@@ -87,6 +87,8 @@ def rescore(draw: Random) -> Draft:
                 "min_score": lambda: 0.1,
                 "min_probability": lambda: 0.1,
                 "inference_id": lambda: "tiny-cross-encoder",
+                "first_stage": lambda: draw.choice(["knn", "bm25", "hybrid"]),
+                "embedder": lambda: "tiny-bi-encoder",
             },
             0.2,
         ),
@@ -222,6 +224,9 @@ def score(draw: Random) -> Draft:
                 "aggregation": lambda: draw.choice(["mean", {"top_k_mean": 2}]),
                 "allow_failures": lambda: True,
                 "blend": lambda: True,
+                "first_stage": lambda: draw.choice(["dense", "bm25", "hybrid"]),
+                "recorded_embedders": lambda: ["tiny-bi-encoder"],
+                "vector_models": lambda: [None, "tiny-bi-encoder"],
             },
         ),
     }
