@@ -74,6 +74,7 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
     private final Sidecar sidecar;
     private final boolean hitFields;
     private final Parameters parameters;
+    private final FirstStage firstStage;
     private volatile TextSource texts;
 
     private RerankRetriever(
@@ -81,12 +82,14 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         Sidecar sidecar,
         boolean hitFields,
         Parameters parameters,
+        FirstStage firstStage,
         TextSource texts
     ) {
         super(child, parameters.window);
         this.sidecar = sidecar;
         this.hitFields = hitFields;
         this.parameters = parameters;
+        this.firstStage = firstStage;
         this.texts = texts;
     }
 
@@ -122,6 +125,7 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
                 sidecar.get(),
                 hitFields.getAsBoolean(),
                 parameters(values),
+                Boolean.TRUE.equals(values[8]) ? FirstStage.of((RetrieverBuilder) values[0]) : null,
                 null
             )
         );
@@ -198,7 +202,7 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
 
     @Override
     protected RerankRetriever clone(List<RetrieverSource> children, List<QueryBuilder> preFilters) {
-        RerankRetriever copy = new RerankRetriever(children, sidecar, hitFields, parameters, texts);
+        RerankRetriever copy = new RerankRetriever(children, sidecar, hitFields, parameters, firstStage, texts);
         return PendingDocs.withBase(copy, this, preFilters);
     }
 
@@ -235,7 +239,7 @@ final class RerankRetriever extends CompoundRetrieverBuilder<RerankRetriever> {
         if (rewritten != child.source()) {
             return clone(List.of(new RetrieverSource(child.retriever(), rewritten)), getPreFilterQueryBuilders());
         }
-        WindowReranker window = new WindowReranker(sidecar, hitFields, parameters, texts, minScore(), child.retriever());
+        WindowReranker window = new WindowReranker(sidecar, hitFields, parameters, firstStage, texts, minScore(), child.retriever());
         // Documents below a minimum are left out by then. The least positive score makes Elasticsearch count and aggregate
         // over those that are left, and keeps those without a score.
         Float least = minScore() != null || parameters.minProbability != null ? Float.MIN_VALUE : null;

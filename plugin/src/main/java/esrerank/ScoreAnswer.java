@@ -17,8 +17,18 @@ import java.util.Set;
  * @param truncated number of passages that were cut to the model's length
  * @param capped number of documents of which not all passages were read
  * @param notes what a caller should know about the scores, one sentence each
+ * @param blend the coefficients by which the scores of the first stage had a part in the new ones, null for none
+ * @param order {@code first_stage} if the order of the first stage was left alone, else null
  */
-record ScoreAnswer(List<Scored> documents, String warning, int truncated, int capped, List<String> notes) {
+record ScoreAnswer(
+    List<Scored> documents,
+    String warning,
+    int truncated,
+    int capped,
+    List<String> notes,
+    String blend,
+    String order
+) {
     /**
      * One document.
      *
@@ -48,11 +58,19 @@ record ScoreAnswer(List<Scored> documents, String warning, int truncated, int ca
                 }
                 documents.add(scored);
             }
-            String warning = answer.get("warning") instanceof String text ? text : null;
+            String warning = text(answer, "warning");
             if (warning == null && documents.stream().allMatch(Scored::done) == false) {
                 throw wrong("a document without a score, and without a warning that says why");
             }
-            return new ScoreAnswer(documents, warning, count(answer, "truncated"), count(answer, "capped"), notes(answer));
+            return new ScoreAnswer(
+                documents,
+                warning,
+                count(answer, "truncated"),
+                count(answer, "capped"),
+                notes(answer),
+                text(answer, "blend"),
+                text(answer, "order")
+            );
         }
         throw wrong("other than [" + count + "] documents");
     }
@@ -78,6 +96,10 @@ record ScoreAnswer(List<Scored> documents, String warning, int truncated, int ca
     private static List<String> notes(Map<String, Object> answer) {
         List<?> notes = answer.get("notes") instanceof List<?> list ? list : List.of();
         return notes.stream().filter(String.class::isInstance).map(String.class::cast).toList();
+    }
+
+    private static String text(Map<String, Object> answer, String name) {
+        return answer.get(name) instanceof String text ? text : null;
     }
 
     private static int count(Map<String, Object> answer, String name) {

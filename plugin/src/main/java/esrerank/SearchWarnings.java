@@ -16,26 +16,33 @@ import org.elasticsearch.tasks.Task;
 
 import java.util.Collection;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.BiConsumer;
 import java.util.function.Supplier;
 
 /**
- * Brings the warnings of a retriever's asynchronous part to the answer of its search.
+ * Brings the warnings of a retriever's asynchronous part, and what it tells of the blend, to the answer of its search.
  *
- * <p>A warning is a response header in the context of the thread that added it. Elasticsearch goes on in the context of
+ * <p>Both are response headers in the context of the thread that added it. Elasticsearch goes on in the context of
  * the thread that started the asynchronous parts if they end before it has registered what comes next
  * ({@code SubscribableListener.addListener}), and in the context of the last part if there are several. So each part
- * leaves its warnings with the search here, and they are added when the search answers.
+ * leaves its headers with the search here, and they are added when the search answers.
  *
  * @param actionName the action that is filtered
  * @param threads gives the thread context of the node
  */
 record SearchWarnings(String actionName, Supplier<ThreadContext> threads) implements MappedActionFilter {
-    private static final String HEADER = "Warning";
+    /** The coefficients by which scores of the first stage had a part in the new ones, percent-encoded. */
+    static final String BLEND = "X-Rerank-Blend";
 
-    /** The transient value of a search that holds its warnings, a set of header values. */
+    /** Says {@code first_stage} where a reranker left the order of the first stage alone. */
+    static final String ORDER = "X-Rerank-Order";
+
+    private static final List<String> HEADERS = List.of("Warning", BLEND, ORDER);
+
+    /** The transient value of a search that holds its headers, a set of names and values. */
     private static final String KEPT = "es_rerank.warnings";
 
     /** Returns the filters of all actions whose answers may have warnings. */
@@ -46,17 +53,19 @@ record SearchWarnings(String actionName, Supplier<ThreadContext> threads) implem
         );
     }
 
-    /** Registers an asynchronous part of a rewrite. When it ends, its warnings stay with the search. */
+    /** Registers an asynchronous part of a rewrite. When it ends, its headers stay with the search. */
     static void registerAsyncAction(QueryRewriteContext rewrite, BiConsumer<Client, ActionListener<?>> action) {
         rewrite.registerAsyncAction((client, listener) -> {
             ThreadContext context = client.threadPool().getThreadContext();
-            Set<String> kept = context.getTransient(KEPT);
+            Set<Map.Entry<String, String>> kept = context.getTransient(KEPT);
             action.accept(client, kept == null ? listener : ActionListener.runBefore(listener, () -> keep(context, kept)));
         });
     }
 
-    private static void keep(ThreadContext context, Set<String> kept) {
-        kept.addAll(context.getResponseHeaders().getOrDefault(HEADER, List.of()));
+    private static void keep(ThreadContext context, Set<Map.Entry<String, String>> kept) {
+        for (String name : HEADERS) {
+            context.getResponseHeaders().getOrDefault(name, List.of()).forEach(value -> kept.add(Map.entry(name, value)));
+        }
     }
 
     @Override
@@ -72,8 +81,8 @@ record SearchWarnings(String actionName, Supplier<ThreadContext> threads) implem
             return;
         }
         ThreadContext context = threads.get();
-        Set<String> outer = context.getTransient(KEPT);
-        Set<String> kept = outer == null ? ConcurrentHashMap.newKeySet() : outer;
+        Set<Map.Entry<String, String>> outer = context.getTransient(KEPT);
+        Set<Map.Entry<String, String>> kept = outer == null ? ConcurrentHashMap.newKeySet() : outer;
         try (ThreadContext.StoredContext ignored = context.newStoredContextPreservingResponseHeaders()) {
             if (outer == null) {
                 context.putTransient(KEPT, kept);
@@ -82,7 +91,10 @@ record SearchWarnings(String actionName, Supplier<ThreadContext> threads) implem
                 task,
                 action,
                 request,
-                ActionListener.runBefore(listener, () -> kept.forEach(warning -> context.addResponseHeader(HEADER, warning)))
+                ActionListener.runBefore(
+                    listener,
+                    () -> kept.forEach(header -> context.addResponseHeader(header.getKey(), header.getValue()))
+                )
             );
         }
     }

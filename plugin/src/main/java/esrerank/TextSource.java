@@ -24,6 +24,7 @@ import java.util.stream.Collectors;
  * @param offsets whether the passages have their character position as {@code start} and {@code end}
  * @param headings whether such passages also have a {@code heading}, which is read before each
  * @param reranker the reranker that the indices record for a search that names no field, null if none
+ * @param embedders the embedders that the indices record
  * @param deeper paths of nested objects within the passages
  * @param kept what the indices keep of the fields beside {@code _source}
  */
@@ -34,6 +35,7 @@ record TextSource(
     boolean offsets,
     boolean headings,
     String reranker,
+    Collection<String> embedders,
     Set<String> deeper,
     KeptValues kept
 ) {
@@ -113,6 +115,7 @@ record TextSource(
             offsets,
             offsets && hasHeadings(path, local),
             defaults.reranker(),
+            FirstStage.recorded(indices),
             path == null ? Set.of() : Place.nestedBelow(path, local),
             KeptValues.of(fields, local)
         );

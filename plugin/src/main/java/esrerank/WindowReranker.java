@@ -7,6 +7,7 @@ import org.elasticsearch.action.search.SearchResponse;
 import org.elasticsearch.action.search.TransportSearchAction;
 import org.elasticsearch.client.internal.Client;
 import org.elasticsearch.common.logging.HeaderWarning;
+import org.elasticsearch.common.util.concurrent.ThreadContext;
 import org.elasticsearch.rest.RestStatus;
 import org.elasticsearch.search.SearchHit;
 import org.elasticsearch.search.builder.SearchSourceBuilder;
@@ -15,6 +16,8 @@ import org.elasticsearch.search.retriever.RetrieverBuilder;
 import org.elasticsearch.search.sort.ShardDocSortField;
 import org.elasticsearch.xcontent.XContentBuilder;
 import java.io.IOException;
+import java.net.URLEncoder;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -30,12 +33,14 @@ final class WindowReranker {
     private final Sidecar sidecar;
     private final boolean hitFields;
     private final RerankRetriever.Parameters parameters;
+    private final FirstStage firstStage;
     private final TextSource texts;
     private final Float minScore;
     private final RetrieverBuilder child;
 
     /**
      * @param hitFields whether all nodes can read documents with what their hits show
+     * @param firstStage what the scores of the child are made of, null if they have no part in the new ones
      * @param minScore the least score of the request, null for none
      * @param child the retriever whose hits are reranked
      */
@@ -43,6 +48,7 @@ final class WindowReranker {
         Sidecar sidecar,
         boolean hitFields,
         RerankRetriever.Parameters parameters,
+        FirstStage firstStage,
         TextSource texts,
         Float minScore,
         RetrieverBuilder child
@@ -50,6 +56,7 @@ final class WindowReranker {
         this.sidecar = sidecar;
         this.hitFields = hitFields;
         this.parameters = parameters;
+        this.firstStage = firstStage;
         this.texts = texts;
         this.minScore = minScore;
         this.child = child;
@@ -123,14 +130,15 @@ final class WindowReranker {
             listener.onResponse(firstStage(window));
             return;
         }
-        String opaqueId = client.threadPool().getThreadContext().getHeader("X-Opaque-Id");
+        ThreadContext threads = client.threadPool().getThreadContext();
+        String opaqueId = threads.getHeader("X-Opaque-Id");
         sidecar.post(
             "/_rerank/v1/score",
             opaqueId,
             body -> write(body, window),
             // A request that the sidecar refuses as wrong stays wrong: only a failure leaves the first stage's order.
             ActionListener.<Map<String, Object>>wrap(
-                answer -> ActionListener.completeWith(withFallback, () -> reranked(window, answer)),
+                answer -> ActionListener.completeWith(withFallback, () -> reranked(window, answer, threads)),
                 error -> (ExceptionsHelper.status(error) == RestStatus.BAD_REQUEST ? listener : withFallback).onFailure(error)
             )
         );
@@ -213,6 +221,12 @@ final class WindowReranker {
         }
         body.field("allow_failures", parameters.failures());
         body.field("blend", parameters.blend());
+        if (firstStage != null) { // a sidecar of an earlier release does not know these fields
+            if (firstStage.kind() != null) {
+                body.field("first_stage", firstStage.kind().toString());
+            }
+            body.field("recorded_embedders", texts.embedders()).field("vector_models", firstStage.models());
+        }
         if (parameters.aggregation() != null) {
             body.field("aggregation", parameters.aggregation());
         }
@@ -251,11 +265,13 @@ final class WindowReranker {
      * Returns the ranked documents of an answer: scored ones by descending score, then those without a score in the
      * order of the first stage, without those below the minimum score.
      */
-    private RankDoc[] reranked(List<Hit> window, Map<String, Object> answer) {
+    private RankDoc[] reranked(List<Hit> window, Map<String, Object> answer, ThreadContext threads) {
         ScoreAnswer scores = ScoreAnswer.of(answer, window.size());
         if (scores.warning() != null) {
             HeaderWarning.addWarning("[{}] {}", RerankRetriever.NAME, scores.warning());
         }
+        tell(threads, SearchWarnings.BLEND, scores.blend());
+        tell(threads, SearchWarnings.ORDER, scores.order());
         for (String note : scores.notes()) {
             HeaderWarning.addWarning("[{}] {}", RerankRetriever.NAME, note);
         }
@@ -294,6 +310,13 @@ final class WindowReranker {
             docs.get(i).rank = i + 1;
         }
         return docs.toArray(new RankDoc[0]);
+    }
+
+    /** Adds a header to the answer of the search. The name of an embedder may have characters that no header has. */
+    private static void tell(ThreadContext threads, String header, String value) {
+        if (value != null) {
+            threads.addResponseHeader(header, URLEncoder.encode(value, StandardCharsets.UTF_8).replace("+", "%20"));
+        }
     }
 
     private static boolean below(float value, Float least) {
