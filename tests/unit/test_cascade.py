@@ -5,28 +5,35 @@ the others follow in the cheap one's order.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tiny_models import tiny_bi_encoder, tiny_cross_encoder
+from tiny_models import reseal, tiny_bi_encoder, tiny_cross_encoder
 
 from es_rerank import load_reranker
 from es_rerank.caller import LATER_S
 from es_rerank.errors import ModelError, ModelFolderError, SettingsError
-from es_rerank.models import LoadedReranker, LongTextReranker
+from es_rerank.models import FirstStageReranker, LoadedReranker, LongTextReranker
 from es_rerank.models.closeable import Closeable
 from es_rerank.models.load import check_reranker
+from es_rerank.models.manifest import read_manifest
+from es_rerank.models.stand_in import PredictionRecord, StandIn
 from es_rerank.models.wrappers.cached import ScoreCache
 from es_rerank.models.wrappers.cascade import LEAST_KEPT, cascade
 from es_rerank.models.wrappers.wrapped import expected_s
 from es_rerank.node.checks import check_model
-from es_rerank.types import Scores
+from es_rerank.retrievers.ranking.rerank import rank
+from es_rerank.scores import standardise
+from es_rerank.types import Blend, Candidate, FirstStageScores, Passage, Scores
 
 QUERY = "who signed the treaty"
 PASSAGES = [f"passage {number} of {'many words ' * (number % 7)}" for number in range(40)]
@@ -135,7 +142,20 @@ def test_closing_ends_both_and_their_pool(folders: tuple[Path, Path]) -> None:
         both.score(QUERY, PASSAGES)
 
 
-@pytest.mark.parametrize("wrong", ["0+A+B", "1+A+B", "many+A+B", "0.3+A", "0.3++A", "0.3+cascade:0.3+A"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "top0+A+B",
+        "top+A+B",
+        "topten+A+B",
+        "0+A+B",
+        "1+A+B",
+        "many+A+B",
+        "0.3+A",
+        "0.3++A",
+        "0.3+cascade:0.3+A",
+    ],
+)
 def test_what_is_no_cascade_is_refused(wrong: str) -> None:
     for ask in (load_reranker, check_reranker):
         with pytest.raises(SettingsError, match="is not a cascade; write cascade:SHARE"):
@@ -186,3 +206,147 @@ async def test_the_first_reranker_is_admitted_with_the_work_of_the_second_one() 
         assert len(await scores if score == "ascore" else scores) == 100
         assert (first.later_s, then.later_s) == (30, 0)
     assert expected_s(cascade(Given("a"), Given("b"), share=0.3), QUERY, passages) == 0
+
+
+# --- with the first stage -----------------------------------------------------------------------------------
+
+
+def stand_in(margin: float = 0.5, sha256: str = "0" * 64) -> StandIn:
+    record = PredictionRecord(logit=1.0, first_stage=2.0, intercept=0.0, margin=margin)
+    alone = PredictionRecord(logit=1.0, first_stage=0.0, intercept=0.0, margin=margin)
+    return StandIn(model="then", sha256=sha256, joined=record, alone=alone, quantile=0.9, share=0.4)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-9, 9, width=16), min_size=12, max_size=40), st.randoms(use_true_random=False))
+def test_first_stage_and_cheap_model_choose_together(logits: list[float], draw: Any) -> None:
+    scores = [draw.uniform(0, 1) for _ in logits]
+    first, then = Given("first"), Given("then")
+    both = cascade(first, then, share=0.3, stand_in=stand_in())
+    assert isinstance(both, FirstStageReranker)
+    known = FirstStageScores(tuple(scores), (1,) * len(scores))
+    found = both.score_after(QUERY, [repr(each) for each in logits], known)
+    assert found.estimated is not None
+    values = np.asarray(logits, dtype=np.float32)
+    expected = values + 2 * values.astype(np.float64).std() * standardise(scores)
+    kept = np.flatnonzero(~found.estimated)
+    assert len(kept) == max(LEAST_KEPT, math.ceil(0.3 * len(logits)))
+    assert expected[kept].min() >= np.delete(expected, kept).max(initial=-np.inf) - 1e-4
+    assert found.values[kept].tolist() == values[kept].tolist()
+    np.testing.assert_allclose(found.values[found.estimated], expected[found.estimated], atol=1e-3)
+    again = asyncio.run(both.ascore_after(QUERY, [repr(each) for each in logits], known))
+    assert again.values.tobytes() == found.values.tobytes()
+
+
+def test_a_window_ends_by_itself_and_its_page_comes_first() -> None:
+    first, then = Given("first"), Given("then")
+    passages = [repr(float(20 - number)) for number in range(40)]
+    found = cascade(first, then, top=3, stand_in=stand_in(margin=0.5)).score(QUERY, passages)
+    assert then.asked == passages[:4]
+    assert found.done.all()
+    assert found.values.tolist() == [20.0 - number for number in range(40)]
+    known = FirstStageScores((1.0,) * 40, (1,) * 40)
+    found = cascade(first, then, top=12, stand_in=stand_in(margin=2.5)).score_after(QUERY, passages, known)
+    assert found.estimated is not None
+    assert np.flatnonzero(~found.estimated).tolist() == list(range(14))
+
+
+def test_a_deadline_within_the_reading_leaves_what_was_not_read_without_a_score() -> None:
+    first, then = Given("first"), Given("then")
+    whole, calls = then.score, 0
+
+    def late(query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
+        nonlocal calls
+        calls += 1
+        scores = whole(query, passages, deadline=deadline)
+        scores.done[1:] &= calls == 1
+        return scores
+
+    then.score = late  # type: ignore[method-assign] # a clock that runs out in the second step
+    passages = [repr(float(-number) / 10) for number in range(40)]
+    found = cascade(first, then, top=3, stand_in=stand_in(margin=1.0)).score(QUERY, passages)
+    assert np.flatnonzero(found.done).tolist() == [0, 1, 2, 3, 4]
+    assert calls == 2
+
+
+def test_a_fit_to_another_model_is_refused_where_it_is_needed(folders: tuple[Path, Path]) -> None:
+    small, large = folders
+    ends = f"cascade:top10+{small}+{large}"
+    for ask in (load_reranker, check_reranker):
+        with pytest.raises(SettingsError, match=r"was not fitted to .* run es-rerank bench cascade"):
+            ask(ends)
+    manifest = read_manifest(large)
+    fitted = stand_in(sha256=manifest.files[manifest.variants[manifest.default_variant]].sha256)
+    reseal(small, stand_in=fitted)
+    assert check_reranker(ends) == "tiny-cross-encoder after tiny-cross-encoder"
+    with load_reranker(ends) as both, load_reranker(large) as alone:
+        scores, expected = both.score(QUERY, PASSAGES), alone.score(QUERY, PASSAGES)
+        assert scores.estimated is not None
+        read = ~scores.estimated
+        assert read.sum() >= 10
+        assert scores.values[read].tobytes() == expected.values[read].tobytes()
+    reseal(small, stand_in=stand_in())
+    with pytest.raises(SettingsError, match="it was fitted to another file of then"):
+        check_reranker(ends)
+    assert check_reranker(f"cascade:0.3+{small}+{large}")
+
+
+# --- the order of a search ----------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(-9, 9, width=16), st.booleans(), st.floats(0, 5, width=16)),
+        min_size=1,
+        max_size=30,
+    ),
+    st.none()
+    | st.tuples(st.floats(0.1, 2), st.floats(0, 2), st.floats(-2, 2)).map(lambda drawn: Blend(*drawn)),
+)
+def test_what_was_read_comes_before_what_is_estimated_and_scores_descend(
+    drawn: list[tuple[float, bool, float]], blend: Blend | None
+) -> None:
+    logits, estimated, scores = zip(*drawn, strict=True)
+    window = [
+        Candidate("i", str(number), score, number + 1, passages=(Passage("p", 0, 1),))
+        for number, score in enumerate(scores)
+    ]
+    given = replace(Scores.of(logits), estimated=np.asarray(estimated, dtype=np.bool_))
+    ranking = rank(window, given, None, blend=blend)
+    places = [estimated[int(hit.candidate.id)] for hit in ranking.hits]
+    assert places == sorted(places)
+    assert ranking.estimated == sum(estimated)
+    shown = [hit.score for hit in ranking.hits if hit.score is not None]
+    assert len(shown) == len(window)
+    assert shown == sorted(shown, reverse=True)
+    whole = {hit.candidate.id: hit for hit in rank(window, Scores.of(logits), None, blend=blend).hits}
+    for hit in ranking.hits:
+        if not estimated[int(hit.candidate.id)]:
+            assert hit == whole[hit.candidate.id]
+    for one, other in pairwise(hit for hit in ranking.hits if estimated[int(hit.candidate.id)]):
+        before, after = whole[one.candidate.id].score, whole[other.candidate.id].score
+        assert before is not None and after is not None and before >= after - 1e-6  # noqa: PT018 one order
+
+
+def test_of_a_document_that_was_read_the_estimates_do_not_count() -> None:
+    pieces = (Passage("a", 0, 1), Passage("b", 1, 2))
+    window = [Candidate("i", str(number), 1.0, number + 1, passages=pieces) for number in range(2)]
+    given = replace(
+        Scores.of([5.0, 1.0, 0.5, 0.25]), estimated=np.asarray([True, False, True, True], dtype=np.bool_)
+    )
+    first, second = rank(window, given, None).hits
+    assert (first.candidate.id, first.logit, first.passage) == ("0", 1.0, pieces[1])
+    assert (second.candidate.id, second.logit, second.passage) == ("1", 0.5, pieces[0])
+    assert [hit.candidate.id for hit in rank(window, given, None, min_score=0.7).hits] == ["0"]
+
+
+def test_an_estimate_is_never_above_what_was_read() -> None:
+    window = [Candidate("i", str(number), 1.0, number + 1) for number in range(3)]
+    given = replace(Scores.of([8.0, -1.0, 7.5]), estimated=np.asarray([True, False, True], dtype=np.bool_))
+    hits = rank(window, given, None).hits
+    assert [hit.candidate.id for hit in hits] == ["1", "0", "2"]
+    assert hits[0].logit == -1.0
+    assert hits[1].logit == pytest.approx(-1.0, abs=1e-5)
+    assert hits[2].logit == pytest.approx(-1.5, abs=1e-5)
+    assert all(hit.probability == hit.score for hit in hits)
