@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.table import Table
 
 from ..errors import SettingsError
-from ..settings import BUNDLED_EMBEDDER
+from ..settings import BUNDLED_EMBEDDER, read_settings
+from ..types import FirstStageKind
 from .extras import check_evaluate
 from .output import Json, print_json, stderr, stdout
 
 if TYPE_CHECKING:
-    from ..research.training.calibration import Quality
+    from ..research.training.calibration import Learned, Row
 
 _LEFT_OUT = frozenset({"policyqa"})
 """Collections whose questions make no sense without their document: no user would search with them."""
+
+_KINDS: tuple[FirstStageKind, ...] = get_args(FirstStageKind)
 
 
 def calibrate(
@@ -34,6 +37,13 @@ def calibrate(
             show_default="nothing is left out",
         ),
     ] = None,
+    spared: Annotated[
+        bool,
+        typer.Option(
+            "--spared",
+            help="Use only the tenth of the queries that a recipe with spare_tenth does not train on.",
+        ),
+    ] = False,
     collection: Annotated[
         list[str] | None,
         typer.Option(
@@ -47,84 +57,161 @@ def calibrate(
             help="JSON file with a recipe, or the name of a built-in one. It names the queries to use."
         ),
     ] = "first",
+    embedder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Embedding model of a first stage; may be given several times. The first one also chooses "
+            "the passage that is read of a hit of BM25.",
+            show_default=BUNDLED_EMBEDDER,
+        ),
+    ] = None,
+    first_stage: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="|".join(_KINDS),
+            help="Kind of first stage; may be given several times.",
+            show_default="all",
+        ),
+    ] = None,
     first_stage_weight: Annotated[
         float | None,
         typer.Option(
             min=0.0,
             help="Weight of the standardised first-stage score, relative to the standard deviation of the "
-            "logits. With it, this weight is not learned.",
+            "logits, for every first stage. With it, this weight is not learned.",
             show_default="learned",
         ),
     ] = None,
-    pair_from_blend: Annotated[
-        bool,
+    queries: Annotated[
+        int, typer.Option(min=1, help="Use at most this many queries of each collection.")
+    ] = 120,
+    documents: Annotated[
+        int,
         typer.Option(
-            "--pair-from-blend",
-            help="Keep the blend in the manifest. Learn from its probabilities those of a pair alone.",
+            min=1,
+            help="Search at most this many documents of each collection: those judged for its queries, and "
+            "others that are drawn.",
         ),
-    ] = False,
-    embedder: Annotated[str, typer.Option(help="The first stage's embedding model.")] = BUNDLED_EMBEDDER,
+    ] = 4_000,
+    windows: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in which windows and logits are kept, so that the same is fitted again in seconds.",
+            show_default="nothing is kept",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Learn the calibration of a cross-encoder from training splits and write it into its manifest."""
+    """Learn the calibrations of a cross-encoder, of a pair alone and blended with each first stage, from
+    training splits. They take the place of those in its manifest.
+    """
     check_evaluate("learning a calibration")
-    from ..models.contracts import CalibrationRecord
-    from ..models.load import calibration_of, load_embedder
+    from ..collection import held_out
+    from ..models.load import load_embedder
     from ..models.local.cross_encoder import CrossEncoder
     from ..models.manifest import read_manifest, write_manifest
-    from ..research.training.calibration import KIND
-    from ..research.training.calibration import calibrate as learn
+    from ..research.training.calibration import Plan, judged_windows, learn
+    from ..research.training.calibration_kept import KeptWindows
     from ..research.training.recipe import read_recipe
-    from ..text.chunking import Chunker
 
-    chosen, first_stage = read_recipe(recipe), load_embedder(embedder)
-    with CrossEncoder(model) as reranker:
-        coefficients, errors, table = learn(
+    kinds, chosen = _kinds(first_stage), read_recipe(recipe)
+    learned_from = {query for run in trained or () for query in _queries(run)}
+    threads = read_settings().threads
+    embedders = [
+        load_embedder(name, threads=threads) for name in dict.fromkeys(embedder or [BUNDLED_EMBEDDER])
+    ]
+    _check_names([loaded.name for loaded in embedders])
+    plan = Plan(
+        collection or [source.collection for source in chosen.sources if source.collection not in _LEFT_OUT],
+        kinds,
+        queries,
+        documents,
+    )
+    with CrossEncoder(model, threads=threads) as reranker:
+        found = judged_windows(
             chosen,
             data,
-            {query for run in trained or () for query in _queries(run)},
+            lambda text: text not in learned_from and (not spared or held_out(text)),
             reranker,
-            first_stage,
-            Chunker(first_stage.tokenizer),
-            collections=collection
-            or [source.collection for source in chosen.sources if source.collection not in _LEFT_OUT],
-            weight=first_stage_weight,
-            blend=calibration_of(model).coefficients().blend(KIND) if pair_from_blend else None,
-            say=lambda text: stderr.print(text, style="dim"),
+            reranker.identity,
+            embedders,
+            plan,
+            KeptWindows(windows),
+            lambda text: stderr.print(text, style="dim", highlight=False),
         )
-    learned = CalibrationRecord.of(coefficients).model_dump()
-    learned["pair"]["error"], learned["blends"][KIND]["error"] = errors.pair, errors.blend
-    record = CalibrationRecord.model_validate(learned)
-    write_manifest(model, read_manifest(model).model_copy(update={"calibration": record}))
+    for loaded in embedders:
+        loaded.close()
+    learned = learn(found, first_stage_weight)
+    write_manifest(model, read_manifest(model).model_copy(update={"calibration": learned.record}))
     if as_json:
-        print_json({"calibration": record.model_dump(), "development": table})
+        print_json({"calibration": learned.record.model_dump(), "left_out": learned.rows})
         return
-    stdout.print(_table(table), record)
+    _show(learned)
 
 
-def _table(table: Mapping[str, Quality]) -> Table:
-    from ..research.training.calibration import CALIBRATION_WINDOW
+def _kinds(named: Sequence[str] | None) -> list[FirstStageKind]:
+    if unknown := sorted(set(named or ()) - set(_KINDS)):
+        raise SettingsError(
+            f"--first-stage {', '.join(unknown)} is not a kind of first stage; choose of: {', '.join(_KINDS)}"
+        )
+    return [kind for kind in _KINDS if kind in (named or _KINDS)]
 
-    weights = [f"+ {weight}" for weight in next(iter(table.values()))["by_weight"]]
+
+def _check_names(names: Sequence[str]) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SettingsError(
+            f"--embedder: two models have the name {', '.join(twice)}, which is the key of their blend; give "
+            "one of them"
+        )
+
+
+def _show(learned: Learned) -> None:
+    from ..research.training.calibration_fit import MOST_HARM
+
+    for stage in dict.fromkeys(row["first_stage"] for row in learned.rows):
+        stdout.print(_table(stage, [row for row in learned.rows if row["first_stage"] == stage], MOST_HARM))
+    for key, order in learned.orders.items():
+        rule = "" if order.least_agreement is None else f", least agreement {order.least_agreement:g}"
+        stdout.print(f"{key}: weight of the first stage {order.weight:g}{rule}", highlight=False)
+    stdout.print(learned.record)
+
+
+def _table(stage: str, rows: Sequence[Row], most_harm: float) -> Table:
+    from ..research.training.calibration_windows import CALIBRATION_WINDOW
+
     shown = Table(
-        "development collection",
+        "collection",
         "queries",
         "first stage",
         "cross-encoder",
-        *weights,
-        "calibrated",
-        title=f"nDCG@10 within windows of {CALIBRATION_WINDOW}",
+        "blended",
+        "gain",
+        "ECE blended",
+        "ECE pair",
+        "left alone",
+        "",
+        title=f"{stage}: nDCG@10 within windows of {CALIBRATION_WINDOW}, blended by {rows[0]['by']}",
+        caption="each collection by what the others teach",
     )
-    rows = {
-        name: [row["first_stage"], row["cross_encoder"], *row["by_weight"].values(), row["calibrated"]]
-        for name, row in table.items()
-    }
-    for name, values in rows.items():
-        shown.add_row(name, f"{table[name]['queries']:,}", *(f"{value:.4f}" for value in values))
+    for row in rows:
+        harmed = row["blended_ndcg"] < row["first_stage_ndcg"] - most_harm
+        shown.add_row(
+            row["collection"],
+            f"{row['queries']:,}",
+            *(f"{number:.4f}" for number in _numbers(row)),
+            f"{row['left_alone']:.0%}",
+            "harmed" if harmed else "",
+        )
     shown.add_section()
-    shown.add_row("mean", "", *(f"{fmean(values):.4f}" for values in zip(*rows.values(), strict=True)))
-    shown.caption = "+ W: cross-encoder and W times the spread of its logits x standardised first stage"
+    means = (fmean(column) for column in zip(*map(_numbers, rows), strict=True))
+    shown.add_row("mean", "", *(f"{number:.4f}" for number in means), "", "")
     return shown
+
+
+def _numbers(row: Row) -> tuple[float, ...]:
+    """Return nDCG@10 of first stage, model and blend, what is gained, and the two calibration errors."""
+    first, alone, blended = row["first_stage_ndcg"], row["cross_encoder_ndcg"], row["blended_ndcg"]
+    return first, alone, blended, blended - first, row["blend_error"], row["pair_error"]
 
 
 def _queries(run: Path) -> set[str]:

@@ -1,274 +1,296 @@
-"""Fits the calibration: a probability from the model's logit and the first stage's score together.
+"""Learns the two calibrations of a cross-encoder: of a pair alone, and blended with each kind of first stage.
 
-log-odds = a * logit + b * spread of the window's logits * standardised first-stage score + c
-
-The coefficients are fitted by logistic regression. The data are whole first-stage windows, so the prior is
-that of a search. Their queries are from the training splits, but the model was not trained on them.
+The data are whole first-stage windows, so that the share of relevant hits is that of a search. Their queries
+are from the training splits, but the model was not trained on them. All figures are of collections that were
+left out when the coefficients that are judged on them were fitted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple, TypedDict
 
-import ir_measures
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import minimize
 
-from ...collection import read_corpus
+from ...collection import Qrels
 from ...errors import SourceError
-from ...models import Embedder, Reranker
-from ...retrievers.ranking.rerank import calibrated
-from ...scores import logistic, pair_log_odds, standardise
-from ...text.chunking import Chunker
+from ...models import LoadedEmbedder, Reranker
+from ...models.contracts import CalibrationRecord
+from ...retrievers.ranking.rerank import is_left_alone
+from ...scores import logistic
 from ...types import Blend, Calibration, FirstStageKind, FloatArray
 from ..reliability import reliability
+from .calibration_fit import (
+    Doubles,
+    JudgedWindow,
+    Line,
+    Order,
+    choose,
+    fit_blend,
+    fit_pair,
+    gains,
+    ndcg,
+)
+from .calibration_kept import FoundQueries, KeptWindows
+from .calibration_windows import CALIBRATION_WINDOW, FirstStage, Searched, drawn_documents
 from .queries import draw_queries
 from .recipe import LabelledCollection, Recipe
 
-CALIBRATION_WINDOW = 50
-QUERIES_PER_SOURCE = 150
-
-WEIGHTS = (0.2, 0.4, 0.5, 0.65, 0.8, 1.0)
-"""Weights of the first stage, relative to the logits' spread, whose orders are compared in every calibration.
-"""
+QUERIES_PER_COLLECTION = 120
+DOCUMENTS_PER_COLLECTION = 4_000
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledWindow:
-    """One query's first-stage window: the model's logits, the standardised first-stage scores, and the
-    labels.
-
-    All are float32, (n,). A label is 1, 0, or NaN when a judged pool does not judge the document.
+class Plan(NamedTuple):
+    """What windows are made of: at most so many queries and documents of each collection, and which first
+    stages.
     """
 
+    collections: Sequence[str]
+    kinds: Sequence[FirstStageKind]
+    queries: int = QUERIES_PER_COLLECTION
+    documents: int = DOCUMENTS_PER_COLLECTION
+
+
+class Row(TypedDict):
+    """What one first stage is worth on one collection; nDCG@10 is that within the windows.
+
+    ``blended`` is the order that ``by`` gives, the key of a blend that was fitted without the collection.
+    The errors are the expected calibration errors, 0..1, of the blended probabilities and of those of the
+    pairs alone. ``left_alone`` is the share of windows that keep the first stage's order.
+    """
+
+    first_stage: str
     collection: str
-    logits: FloatArray
-    first_stage: FloatArray
-    labels: FloatArray
+    queries: int
+    by: str
+    first_stage_ndcg: float
+    cross_encoder_ndcg: float
+    blended_ndcg: float
+    blend_error: float
+    pair_error: float
+    left_alone: float
 
 
-class Windows:
-    """The first-stage windows of one collection. The search is exact and needs no index."""
+class Learned(NamedTuple):
+    """The calibration to write, with its errors, and the figures of every first stage and collection."""
 
-    def __init__(
-        self,
-        source: LabelledCollection,
-        folder: Path,
-        reranker: Reranker,
-        embedder: Embedder,
-        chunker: Chunker,
-    ) -> None:
-        self._source, self._reranker, self._embedder = source, reranker, embedder
-        self._texts: list[str] = []
-        self._owner: list[str] = []
-        for document in read_corpus(folder / source.collection):
-            for passage in chunker.chunk(document.text):
-                self._texts.append(f"{document.title}\n{passage.text}" if document.title else passage.text)
-                self._owner.append(document.id)
-        self._vectors = embedder.embed(self._texts)
-
-    def window(self, query: str, grades: dict[str, int]) -> LabelledWindow | None:
-        """Return the window of a query; None when it has no relevant document, because nothing can be learned
-        from it.
-        """
-        similarity = self._vectors @ self._embedder.embed([query], purpose="query")[0]
-        best: dict[str, int] = {}
-        for number in np.argsort(-similarity, kind="stable"):
-            best.setdefault(self._owner[number], int(number))
-            if len(best) == CALIBRATION_WINDOW:
-                break
-        pooled = self._source.kind == "pool"
-        labels = [
-            float(grades[owner] > 0) if owner in grades else float("nan") if pooled else 0.0 for owner in best
-        ]
-        if 1.0 not in labels:
-            return None
-        scores = self._reranker.score(query, [self._texts[number] for number in best.values()])
-        # Elasticsearch's score of a cosine is (1 + cosine) / 2. Standardised, it is the same as the cosine.
-        first_stage = standardise([float(similarity[number]) for number in best.values()])
-        return LabelledWindow(
-            self._source.collection, scores.values, first_stage, np.asarray(labels, dtype=np.float32)
-        )
+    record: CalibrationRecord
+    rows: list[Row]
+    orders: dict[str, Order]
 
 
-KIND: FirstStageKind = "dense"
-"""The windows are those of an embedder."""
+def judged_windows(
+    recipe: Recipe,
+    data: Path,
+    fresh: Callable[[str], bool],
+    reranker: Reranker,
+    identity: str,
+    embedders: Sequence[LoadedEmbedder],
+    plan: Plan,
+    kept: KeptWindows,
+    say: Callable[[str], None],
+) -> list[JudgedWindow]:
+    """Return the windows of the queries of a recipe's collections that the model was not trained on.
 
-
-def fit_blend(windows: Sequence[LabelledWindow], weight: float | None = None) -> Blend:
-    """Return the coefficients of a logistic regression over all judged candidates. Every window has the same
-    weight.
-
-    ``weight`` fixes b / a, the weight of the first stage relative to the logit; None fits it too.
+    ``fresh`` says so of a query's text. ``identity`` names the reranker's weights for ``kept``. Raises
+    SourceError when no query is left.
     """
-    known = [~np.isnan(window.labels) for window in windows]
-    features = np.concatenate([_features(window)[k] for window, k in zip(windows, known, strict=True)])
-    joined = np.eye(3) if weight is None else np.array([[1.0, 0.0], [weight, 0.0], [0.0, 1.0]])
-    labels = np.concatenate([w.labels[k] for w, k in zip(windows, known, strict=True)]).astype(np.float64)
-    weights = np.concatenate([np.full(int(k.sum()), 1.0 / k.sum()) for k in known])
-
-    def loss(coefficients: FloatArray) -> tuple[float, Any]:
-        z = features @ joined @ coefficients
-        value = float((weights * (np.logaddexp(0.0, z) - labels * z)).sum())
-        return value, joined.T @ features.T @ (
-            weights * (1.0 / (1.0 + np.exp(-np.clip(z, -500, 500))) - labels)
+    windows: list[JudgedWindow] = []
+    for source in (source for source in recipe.sources if source.collection in plan.collections):
+        texts, qrels = draw_queries(source.model_copy(update={"queries": 1_000_000}), data, recipe.seed)
+        chosen = {query: text for query, text in texts.items() if fresh(text)}
+        chosen = {query: chosen[query] for query in list(chosen)[: plan.queries]}
+        if not chosen:
+            say(f"{source.collection}: no query was kept out of training")
+            continue
+        made_by = {
+            "source": source.model_dump(mode="json"),
+            "seed": recipe.seed,
+            "drawn": list(chosen),
+            "documents": plan.documents,
+            "window": CALIBRATION_WINDOW,
+            "kinds": list(plan.kinds),
+            "embedders": [embedder.name for embedder in embedders],
+        }
+        made = partial(_found, source, data, chosen, qrels, embedders, plan, recipe.seed, made_by)
+        found, searched_before = kept.first_stages(source.collection, made_by, made)
+        logits, scored_before = kept.logits(source.collection, found, reranker, identity)
+        windows += _windows(source.collection, found, logits)
+        say(
+            f"{source.collection}: {len(found.found)} of {found.drawn} queries not trained on have a relevant"
+            f" hit; {found.documents:,} of {found.of:,} documents searched"
+            + (" (kept)" if searched_before else "")
+            + f"; {sum(map(len, logits)):,} pairs scored"
+            + (" (kept)" if scored_before else "")
         )
-
-    solution = joined @ minimize(loss, np.zeros(joined.shape[1]), jac=True, method="BFGS").x
-    return Blend(*(round(float(x), 4) for x in solution))
-
-
-def _features(window: LabelledWindow) -> npt.NDArray[np.float64]:
-    """Return the features that the coefficients multiply, (n, 3), as in ``types.Blend``."""
-    logits = window.logits.astype(np.float64)
-    return np.stack([logits, logits.std() * window.first_stage, np.ones(len(logits))], axis=1)
+    if not windows:
+        raise SourceError(
+            f"no query of {', '.join(plan.collections)} was kept out of training; calibrate with other "
+            "collections",
+            path=str(data),
+        )
+    return windows
 
 
-def with_pair(windows: Sequence[LabelledWindow], blend: Blend) -> Calibration:
-    """Return the calibration with coefficients for a pair alone, fitted to the same labels."""
-    alone = fit_blend(windows, weight=0.0)
-    return Calibration(alone.logit, alone.intercept, {KIND: blend})
+def _found(
+    source: LabelledCollection,
+    data: Path,
+    chosen: Mapping[str, str],
+    qrels: Qrels,
+    embedders: Sequence[LoadedEmbedder],
+    plan: Plan,
+    seed: int,
+    made_by: dict[str, Any],
+) -> FoundQueries:
+    """Return the windows of the ``chosen`` queries, id to text, of one collection."""
+    documents, of = drawn_documents(source, data, qrels, list(chosen), plan.documents, seed)
+    searched = Searched(documents, embedders, plan.kinds)
+    pooled = source.kind == "pool"
+    found = (searched.found(query, text, qrels[query], pooled=pooled) for query, text in chosen.items())
+    return FoundQueries(
+        made_by=made_by,
+        documents=len(documents),
+        of=of,
+        drawn=len(chosen),
+        found=[query for query in found if query is not None],
+    )
 
 
-def pair_from_blend(windows: Sequence[LabelledWindow], blend: Blend) -> Calibration:
-    """Return the calibration with coefficients for a pair alone, fitted to the probabilities of the blend.
+def _windows(collection: str, found: FoundQueries, logits: Sequence[FloatArray]) -> Iterator[JudgedWindow]:
+    for query, values in zip(found.found, logits, strict=True):
+        for window in query.windows:
+            yield JudgedWindow(
+                collection,
+                query.id,
+                FirstStage(window.kind, window.embedder).key,
+                values[window.places],
+                np.asarray(window.scores, dtype=np.float32),
+                np.asarray([np.nan if label is None else label for label in window.labels], dtype=np.float32),
+            )
 
-    No labels are needed: the pair's probability is what the blend's is on average over the first-stage scores
-    of the windows.
+
+def learn(windows: Sequence[JudgedWindow], weight: float | None = None) -> Learned:
+    """Return the calibration that the windows teach, with figures of collections that were left out.
+
+    Each collection is left out in turn, and judged by what the others teach; a single collection is judged by
+    halves. An embedder gets a blend of its own only if this is better, over left-out collections, than the
+    blend of its kind. ``weight`` fixes the weight of the first stage, relative to the spread of the logits.
     """
-    targets = [
-        replace(window, labels=logistic(calibrated(window.logits, window.first_stage.tolist(), blend)))
-        for window in windows
+    pairs = [(judged, fit_pair(taught)) for judged, taught in _folds(windows)]
+    pair_of = {id(window): line for judged, line in pairs for window in judged}
+    rows: list[Row] = []
+    blends: dict[str, tuple[Blend, float]] = {}
+    orders: dict[str, Order] = {}
+
+    def fitted(to: Sequence[JudgedWindow], gained: Doubles) -> tuple[Blend, Order]:
+        order = choose(to, gained) if weight is None else Order(weight, None)
+        return fit_blend(to, order), order
+
+    def judged_by(key: str, of: Sequence[JudgedWindow], gained: Doubles) -> list[Row]:
+        places = {id(window): place for place, window in enumerate(of)}
+        blend_of: dict[int, Blend] = {}
+        for judged, taught in _folds(of):
+            blend, _ = fitted(taught, gained[[places[id(window)] for window in taught]])
+            blend_of |= dict.fromkeys(map(id, judged), blend)
+        return _rows(key, of, blend_of, pair_of)
+
+    for kind in dict.fromkeys(window.stage.partition(":")[0] for window in windows):
+        of_kind = [window for window in windows if window.stage.partition(":")[0] == kind]
+        gained = gains(of_kind)
+        common = judged_by(kind, of_kind, gained)
+        blend, orders[kind] = fitted(of_kind, gained)
+        blends[kind] = blend, fmean(row["blend_error"] for row in common)
+        stages = list(dict.fromkeys(window.stage for window in of_kind))
+        for stage in stages:
+            by_kind = [row for row in common if row["first_stage"] == stage]
+            mine = np.asarray([window.stage == stage for window in of_kind])
+            own = [window for window in of_kind if window.stage == stage]
+            by_own = judged_by(stage, own, gained[mine]) if len(stages) > 1 and weight is None else []
+            if by_own and _mean_ndcg(by_own) > _mean_ndcg(by_kind):
+                blend, orders[stage] = fitted(own, gained[mine])
+                blends[stage] = blend, fmean(row["blend_error"] for row in by_own)
+                rows += by_own
+            else:
+                rows += by_kind
+    line = fit_pair(windows)
+    record = CalibrationRecord.of(
+        Calibration(
+            round(line.slope, 4), round(line.intercept, 4), {key: blend for key, (blend, _) in blends.items()}
+        )
+    ).model_dump()
+    record["pair"]["error"] = round(fmean(row["pair_error"] for row in rows), 4)
+    for key, (_, error) in blends.items():
+        record["blends"][key]["error"] = round(error, 4)
+    return Learned(CalibrationRecord.model_validate(record), rows, orders)
+
+
+def _folds(
+    windows: Sequence[JudgedWindow],
+) -> list[tuple[list[JudgedWindow], list[JudgedWindow]]]:
+    """Return (judged, taught) windows: each collection and all others, or the halves of a single one.
+
+    The windows of a query stay together. A single query is judged by what it teaches itself.
+    """
+    parts = {window.collection for window in windows}
+    of = {id(window): window.collection for window in windows}
+    if len(parts) == 1:
+        queries = list(dict.fromkeys(window.query for window in windows))
+        of = {id(window): str(queries.index(window.query) % 2) for window in windows}
+        parts = set(of.values())
+    split = [
+        ([w for w in windows if of[id(w)] == part], [w for w in windows if of[id(w)] != part])
+        for part in sorted(parts)
     ]
-    return with_pair(targets, blend)
+    return [(judged, taught or judged) for judged, taught in split]
 
 
-class Errors(NamedTuple):
-    """Expected calibration errors, 0..1: of the blended probabilities, and of those of the pairs alone."""
+def _rows(
+    by: str, windows: Sequence[JudgedWindow], blend_of: Mapping[int, Blend], pair_of: Mapping[int, Line]
+) -> list[Row]:
+    """Return the figures of each first stage and collection in ``windows``.
 
-    blend: float
-    pair: float
-
-
-def errors(
-    windows: Sequence[LabelledWindow], fit: Callable[[Sequence[LabelledWindow]], Calibration]
-) -> Errors:
-    """Return the calibration errors of ``fit``, measured on windows that it did not see.
-
-    Each half of the windows gets its probabilities from the coefficients that are fitted to the other half.
-    A calibration from one window alone is measured on this window.
+    ``blend_of`` and ``pair_of`` have the coefficients for each window, by its ``id()``.
     """
-    blended: list[tuple[float, bool]] = []
-    alone: list[tuple[float, bool]] = []
-    for measured, learned in ((windows[::2], windows[1::2]), (windows[1::2], windows[::2])):
-        coefficients = fit(learned or measured)
-        for window in measured:
-            known = ~np.isnan(window.labels)
-            relevant = (window.labels[known] > 0.5).tolist()
-            joined = calibrated(window.logits, window.first_stage.tolist(), coefficients.blend(KIND))
-            blended += zip(logistic(joined)[known].tolist(), relevant, strict=True)
-            pairs = logistic(pair_log_odds(window.logits, coefficients))
-            alone += zip(pairs[known].tolist(), relevant, strict=True)
-    return Errors(_error(blended), _error(alone))
+    rows: list[Row] = []
+    for stage, name in dict.fromkeys((window.stage, window.collection) for window in windows):
+        here = [window for window in windows if (window.stage, window.collection) == (stage, name)]
+        blended = [window.log_odds(blend_of[id(window)]) for window in here]
+        alone = [pair_of[id(window)].of(window.logits) for window in here]
+        left_alone = [is_left_alone(w.logits, w.scores.tolist(), blend_of[id(w)]) for w in here]
+        rows.append(
+            Row(
+                first_stage=stage,
+                collection=name,
+                queries=len(here),
+                by=by,
+                first_stage_ndcg=_mean([ndcg(w, w.scores) for w in here]),
+                cross_encoder_ndcg=_mean([ndcg(w, w.logits) for w in here]),
+                blended_ndcg=_mean([ndcg(w, values) for w, values in zip(here, blended, strict=True)]),
+                blend_error=_error(here, blended),
+                pair_error=_error(here, alone),
+                left_alone=_mean([float(alone) for alone in left_alone]),
+            )
+        )
+    return rows
 
 
-def _error(seen: Sequence[tuple[float, bool]]) -> float:
+def _error(windows: Sequence[JudgedWindow], log_odds: Sequence[FloatArray]) -> float:
+    """Return the expected calibration error of the probabilities of all hits whose label is known."""
+    seen: list[tuple[float, bool]] = []
+    for window, values in zip(windows, log_odds, strict=True):
+        known = ~np.isnan(window.labels)
+        seen += zip(logistic(values)[known].tolist(), (window.labels[known] > 0.5).tolist(), strict=True)
     measured = reliability(seen)
     assert measured is not None  # noqa: S101 every window has a relevant document
     return round(measured.expected_error, 4)
 
 
-class Quality(TypedDict):
-    """nDCG@10 within the windows of one collection, in three orders: first stage, cross-encoder, and both
-    together.
-
-    ``by_weight`` has the value for each of ``WEIGHTS``.
-    """
-
-    queries: int
-    first_stage: float
-    cross_encoder: float
-    calibrated: float
-    by_weight: dict[str, float]
+def _mean(values: Sequence[float]) -> float:
+    return round(fmean(values), 4)
 
 
-def quality(windows: Sequence[LabelledWindow], blend: Blend | None) -> dict[str, Quality]:
-    """Return the quality of each order, by collection."""
-    table: dict[str, Quality] = {}
-    for name in sorted({window.collection for window in windows}):
-        here = [window for window in windows if window.collection == name]
-        table[name] = Quality(
-            queries=len(here),
-            first_stage=_ndcg(here, [w.first_stage for w in here]),
-            cross_encoder=_ndcg(here, [w.logits for w in here]),
-            calibrated=_joined_ndcg(here, blend),
-            by_weight={f"{weight:g}": _joined_ndcg(here, Blend(1.0, weight, 0.0)) for weight in WEIGHTS},
-        )
-    return table
-
-
-def _joined_ndcg(windows: Sequence[LabelledWindow], blend: Blend | None) -> float:
-    """Return the mean nDCG@10 of the windows, ordered by logit and first stage together."""
-    return _ndcg(windows, [calibrated(w.logits, w.first_stage.tolist(), blend) for w in windows])
-
-
-def _ndcg(windows: Sequence[LabelledWindow], values: Sequence[FloatArray]) -> float:
-    """Return the mean nDCG@10 of the windows, ordered by ``values``. Documents that are not judged count as
-    not relevant.
-    """
-    qrels = {
-        str(i): {str(j): int(label) for j, label in enumerate(np.nan_to_num(w.labels))}
-        for i, w in enumerate(windows)
-    }
-    run = {str(i): {str(j): float(value) for j, value in enumerate(row)} for i, row in enumerate(values)}
-    return round(
-        float(ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)[ir_measures.nDCG @ 10]), 4
-    )
-
-
-def calibrate(
-    recipe: Recipe,
-    data: Path,
-    trained: set[str],
-    reranker: Reranker,
-    embedder: Embedder,
-    chunker: Chunker,
-    *,
-    collections: Sequence[str],
-    weight: float | None = None,
-    blend: Blend | None = None,
-    say: Callable[[str], None],
-) -> tuple[Calibration, Errors, dict[str, Quality]]:
-    """Fit the calibration of an exported cross-encoder; return it with its calibration errors (``errors``),
-    and its quality on the same windows.
-
-    ``trained`` has the texts of the queries that the model was trained on; they are left out. ``weight`` is
-    as in ``fit_blend``. With ``blend`` only the pair's coefficients are fitted, to the probabilities of
-    this blend (``pair_from_blend``). Raises SourceError when no query is left.
-    """
-    windows: list[LabelledWindow] = []
-    for source in (source for source in recipe.sources if source.collection in collections):
-        texts, qrels = draw_queries(source.model_copy(update={"queries": 1_000_000}), data, recipe.seed)
-        chosen = [query for query, text in texts.items() if text not in trained][:QUERIES_PER_SOURCE]
-        searched = Windows(source, data, reranker, embedder, chunker)
-        searched_windows = [
-            window for query in chosen if (window := searched.window(texts[query], qrels[query])) is not None
-        ]
-        say(f"{source.collection}: {len(searched_windows)} windows of {len(chosen)} queries not trained on")
-        windows += searched_windows
-    if not windows:
-        raise SourceError(
-            f"no query of {', '.join(collections)} was kept out of training; calibrate with other "
-            "collections",
-            path=str(data),
-        )
-
-    def fit(to: Sequence[LabelledWindow]) -> Calibration:
-        return with_pair(to, fit_blend(to, weight)) if blend is None else pair_from_blend(to, blend)
-
-    coefficients = fit(windows)
-    return coefficients, errors(windows, fit), quality(windows, coefficients.blend(KIND))
+def _mean_ndcg(rows: Sequence[Row]) -> float:
+    return fmean(row["blended_ndcg"] for row in rows)
