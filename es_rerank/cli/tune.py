@@ -124,6 +124,7 @@ def tune(
     from ..research.tuning.verdict import Ratings
     from ..research.tuning.windows import Search, in_index, search_all, with_relevant
     from ..retrievers.execution.questions import schema_for_question
+    from ..retrievers.planning.first_stage import origin
     from ..settings import read_settings
     from .connection import BULK_TIMEOUT_S, connect
     from .tuning_tables import show, show_counts
@@ -163,10 +164,9 @@ def tune(
         )
     unknown = says_what_is_irrelevant(found, relevant_from)
     ratings = Ratings(found.ratings, relevant_from, unjudged_count=not unknown)
-    recorded = next(iter(schema.embedders)) if len(schema.embedders) == 1 else None
-    result = tuned(
-        windows, ratings, manifest.coefficients(), embedder=recorded, seed=seed, anyway=keep_anyway
-    )
+    used = () if bi_encoder is None else (bi_encoder.name,)
+    known = origin("dense", schema.embedders, used).embedder
+    result = tuned(windows, ratings, manifest.coefficients(), embedder=known, seed=seed, anyway=keep_anyway)
     report = _report(
         index, manifest, search.window, seed, found, "left out" if unknown else "not relevant", result
     )

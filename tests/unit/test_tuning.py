@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import tiny_cross_encoder
+from typer.testing import CliRunner
 
+from es_rerank.cli.app import app
 from es_rerank.errors import SettingsError, SourceError
 from es_rerank.models.contracts import BlendRecord, CalibrationRecord, PairRecord
 from es_rerank.models.manifest import read_manifest
@@ -66,7 +68,7 @@ def ratings_of(drawn: Sequence[Window], *, unjudged_count: bool = True) -> Ratin
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_the_share_that_ratings_follow_is_found(share: float) -> None:
-    drawn = windows(60, share)
+    drawn = windows(30, share)
     ratings = ratings_of(drawn)
     found = fit_order(drawn, Blend(0.4, 0.3, -1.0), ratings.ndcg, ratings.labels)
     assert share_of(found) == pytest.approx(share, abs=0.11)
@@ -81,7 +83,7 @@ def test_of_equal_orders_the_shipped_one_stays() -> None:
     assert share_of(fit_order(drawn, shipped, ratings.ndcg, ratings.labels)) == pytest.approx(0.3, abs=1e-3)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(
     st.sampled_from(SHARES),
     st.sampled_from([None, -0.5, 0.0, 0.5]),
@@ -141,7 +143,7 @@ def test_a_document_without_a_rating_is_unknown_or_not_relevant() -> None:
     assert unknown.ndcg([window], [window.logits])[0] == 1.0
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(1, 5))
 def test_no_change_is_equal_and_a_change_turned_around_is_its_opposite(
     values: list[float], tests: int
@@ -205,6 +207,27 @@ def test_too_few_queries_are_refused_with_what_is_needed() -> None:
     nowhere = [Window(w.query, w.documents, w.logits, w.first_stage, 0 * w.ratings) for w in drawn]
     with pytest.raises(SourceError, match="the first stage bm25 finds a relevant document for only 0 of"):
         tuned({"bm25": nowhere}, ratings_of(drawn), None, embedder=None, seed=13)
+
+
+# --- the command --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--reranker", "cohere:rerank-v4"), "has no calibration of its own"),
+        (("--first-stage", "words"), "--first-stage words is not a known first stage"),
+        (("--keep-anyway",), "name its folder with --out"),
+        (("--out", "."), "--out . exists already"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused_before_anything_is_asked(
+    options: tuple[str, ...], said: str
+) -> None:
+    nowhere = ["--elasticsearch-url", "http://localhost:1"]
+    done = CliRunner().invoke(app, ["tune", "index", "judgements.csv", *nowhere, *options])
+    assert isinstance(done.exception, SettingsError)
+    assert said in done.exception.message
 
 
 # --- the folder ---------------------------------------------------------------------------------------------

@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict
 from ...errors import SourceError
 from ...models.contracts import BlendRecord, CalibrationRecord, PairRecord
 from ...retrievers.grammar.tree import FirstStage
+from ...retrievers.planning.first_stage import KIND_OF
 from ...scores import pair_log_odds
 from ...types import Blend, Calibration, FloatArray
 from .fitting import Line, fit_order, fit_pair, log_odds, with_probabilities
 from .judgements import kept_for_verdict
 from .verdict import LEAST_QUERIES, Judged, Ratings, calibration_error, judged, squared_errors
-from .windows import KINDS, Window
+from .windows import Window
 
 Choice = Literal["order", "probabilities", "as shipped"]
 """What is taken of a tuned blend: all of it; its probabilities in the shipped order; nothing."""
@@ -98,7 +99,7 @@ class Tuned(BaseModel):
         known = start.coefficients()
         as_before = {
             kind: _AS_IT_IS if (key := known.blend_key(kind)) is None else start.blends[key]
-            for kind in KINDS.values()
+            for kind in KIND_OF.values()
         }
         return CalibrationRecord(pair=pair, blends={**as_before, **start.blends, **blends})
 
@@ -125,8 +126,9 @@ def tuned(
 ) -> Tuned:
     """Return the tuned blend of each first stage and the tuned pair, each with its verdict.
 
-    ``embedder`` is the name that the index records, None if it records none. ``anyway`` fits the order of
-    every blend for keeps. Raises SourceError when a first stage finds too few relevant documents.
+    ``embedder`` is the name of the embedder of the index (``retrievers.planning.first_stage.origin``), None
+    if it is not known. With ``anyway`` the tuned order of every blend is taken. Raises SourceError when a
+    first stage finds too few relevant documents.
     """
     calibration = shipped or Calibration()
     stages = [
@@ -147,7 +149,7 @@ def _stage(
     *,
     anyway: bool,
 ) -> StageVerdict:
-    kind = KINDS[name]
+    kind = KIND_OF[name]
     recorded = None if kind == "bm25" else embedder
     before = calibration.blend(kind, recorded)
     learned, kept = _halves(windows, ratings, seed)

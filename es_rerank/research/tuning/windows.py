@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import IndexMismatchError, ModelError
 from ...retrievers.grammar.tree import FirstStage
-from ...types import FirstStageKind, FloatArray
+from ...types import FloatArray
 from ..evaluation.experiment import by_first_stage, logit_of
 from .judgements import Judgements
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from ...client import RerankClient
-
-KINDS: Mapping[FirstStage, FirstStageKind] = {"knn": "dense", "bm25": "bm25", "hybrid": "hybrid"}
-"""The kind of blend for each first stage of the short form."""
 
 _IDS_AT_ONCE = 1_000
 """Ids in one request; with ``_HITS`` an id may have several documents."""
@@ -152,7 +149,7 @@ def _window(
         source=False,
     ).body
     block, hits = answer["rerank"], by_first_stage(answer["hits"]["hits"])
-    if block["status"] != "reranked":
+    if hits and block["status"] != "reranked":
         raise ModelError(
             f"the answer to {query!r} was not reranked ({block['status']}: {block.get('reason')}); tuning "
             "needs every score; remove the cause and run it again"
