@@ -603,6 +603,9 @@ compares the latency under load of the sidecar and of infinity's server
     tests/unit/test_bench_load.py::test_a_run_reports_every_rate_and_draws_it
 measures what a window costs on your machine, by candidates, tokens and threads
     tests/unit/test_bench_cost.py::test_a_run_reports_cells_lines_threads_and_draws_them
+compares ways to read less of a window: the share of its multiply-adds
+    tests/unit/test_bench_cascade.py::test_a_fit_is_written_and_a_window_then_ends_by_itself
+    tests/unit/test_bench_cascade.py::test_the_multiply_adds_of_the_bundled_model_are_those_of_its_layers
 takes several first stages, embedders and rerankers in one run
     tests/node/test_comparison_runs.py::test_several_collections_stages_embedders_and_rerankers_in_one_run
     tests/node/test_experiment.py::test_evaluate_from_the_command_line
@@ -631,7 +634,7 @@ fits the blends and probabilities of a reranker to your index by judgements or c
 says on half of the queries whether it is better
     tests/node/test_tune.py::test_random_judgements_are_not_better_and_nothing_is_written
     tests/unit/test_judgements.py::test_about_half_of_the_queries_are_kept_and_the_seed_draws_others
-learns the calibration of a cross-encoder (extra `evaluate`
+learns the calibrations of a cross-encoder: of a pair alone, and of its blend with each first stage
     tests/unit/test_calibration.py::test_the_command_writes_into_the_manifest_what_it_learned
     tests/unit/test_startup.py::test_what_measures_says_which_extra_is_missing
 
@@ -1539,12 +1542,23 @@ The others follow behind them, in the order of the exit head.
     tests/unit/test_cascade.py::test_the_kept_come_first_and_the_others_in_the_cheap_ones_order
 `exit:0.5+es-rerank-minilm-l6` needs no network
     tests/unit/test_early_exit.py::test_the_bundled_model_has_an_early_exit_and_needs_no_network
-MODEL scores the best three tenths of them (at least ten).
+MODEL scores the best three tenths of them (at least ten), in a search
     tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/unit/test_cascade.py::test_the_kept_come_first_and_the_others_in_the_cheap_ones_order
     tests/unit/test_cascade.py::test_a_kept_passage_has_the_better_models_bits
-The others follow behind them, in the order of FIRST |
+by the first stage's score and FIRST's together.
+    tests/unit/test_cascade.py::test_first_stage_and_cheap_model_choose_together
+The others follow behind them, with the probability that FIRST lets expect.
     tests/unit/test_cascade.py::test_the_kept_come_first_and_the_others_in_the_cheap_ones_order
+    tests/unit/test_cascade.py::test_what_was_read_comes_before_what_is_estimated_and_scores_descend
+    tests/unit/test_cascade.py::test_of_a_document_that_was_read_the_estimates_do_not_count
+MODEL scores a few candidates at a time, until no other can be among the best ten
+    tests/unit/test_certain_page.py::test_it_ends_only_when_nothing_can_enter_under_the_bound
+    tests/unit/test_certain_page.py::test_where_the_bound_holds_the_page_is_that_of_the_whole_window
+    tests/unit/test_cascade.py::test_a_window_ends_by_itself_and_its_page_comes_first
+How far that is was measured by `es-rerank bench cascade FIRST MODEL --fit DIR:SPLIT --write`.
+    tests/unit/test_bench_cascade.py::test_a_fit_is_written_and_a_window_then_ends_by_itself
+    tests/unit/test_cascade.py::test_a_fit_to_another_model_is_refused_where_it_is_needed
 A decoder reads an instruction, a sentence that says what makes a passage relevant. `--instruction` of
     tests/unit/test_decoder.py::test_an_instruction_changes_scores_and_what_they_are_remembered_by
     tests/unit/test_decoder.py::test_a_reranker_that_takes_no_instruction_refuses_it
@@ -1773,15 +1787,24 @@ The probability of a pair alone is the logistic of
 The manifest holds both numbers (`pair`)
     tests/unit/test_calibration.py::test_the_command_writes_into_the_manifest_what_it_learned
     tests/unit/test_calibration.py::test_the_probability_of_a_pair_is_right_on_average
-With `--pair-from-blend` it learns them from the blended probabilities and keeps a, b and c
-    tests/unit/test_calibration.py::test_the_pair_of_a_blend_needs_no_labels
 A model without them has the logistic of its logit
     tests/unit/test_ranking.py::test_a_pair_alone_has_coefficients_of_its_own
     tests/unit/test_ranking.py::test_without_calibration_logits_are_untouched
     tests/node/test_search.py::test_the_short_form_reranks_passages_and_keeps_elasticsearchs_shape
-measured on windows that the numbers were not fitted to.
-    tests/unit/test_calibration.py::test_the_errors_are_measured_on_windows_that_were_not_fitted_to
-measures both on any collection (`reliability`, `pair_reliability`).
+searches each collection by each first stage
+    tests/unit/test_calibration_windows.py::
+        test_each_first_stage_has_its_own_window_and_each_text_is_there_once
+    tests/unit/test_calibration_windows.py::test_hybrid_is_reciprocal_rank_fusion_of_both_lists
+It leaves each collection out in turn
+    tests/unit/test_calibration.py::test_a_collection_is_judged_by_what_the_others_teach
+    tests/unit/test_calibration.py::test_a_table_says_what_each_first_stage_gains
+it takes the largest one whose gain is within one standard error of the best.
+    tests/unit/test_calibration.py::
+        test_the_most_careful_of_equally_good_orders_that_harm_least_is_chosen
+keeps the windows, so that the same is fitted again
+    tests/unit/test_calibration.py::test_the_command_keeps_windows_and_says_what_was_searched
+    tests/unit/test_calibration_windows.py::test_logits_are_kept_for_each_reranker_and_for_the_same_pairs
+measures both errors on any collection (`reliability`, `pair_reliability`).
     tests/node/test_comparison_runs.py::test_several_collections_stages_embedders_and_rerankers_in_one_run
     tests/unit/test_comparison.py::test_the_expected_error_is_the_one_worked_out_by_hand
 Each collection is indexed once for each embedder, into an index that Kibana can show.

@@ -167,6 +167,9 @@ _BLOCK = closed(
         "truncated": whole("How many passages were cut to what the model can read."),
         "cached": whole("How many scores came from the cache."),
         "capped": whole("Of how many documents not all passages were read."),
+        "estimated": whole(
+            "How many candidates only the small model of a cascade has scored. They come last."
+        ),
         "without_text": whole("How many candidates had no text."),
         "requests": whole("How many requests were sent to Elasticsearch."),
         "bytes": whole("The bytes of JSON that Elasticsearch sent."),
