@@ -118,7 +118,7 @@ def judged_windows(
         made = partial(_found, source, data, chosen, qrels, embedders, plan, recipe.seed, made_by)
         found, searched_before = kept.first_stages(source.collection, made_by, made)
         logits, scored_before = kept.logits(source.collection, found, reranker, identity)
-        windows += _windows(source.collection, found, logits)
+        windows += _windows(source, found, logits)
         say(
             f"{source.collection}: {len(found.found)} of {found.drawn} queries not trained on have a relevant"
             f" hit; {found.documents:,} of {found.of:,} documents searched"
@@ -159,16 +159,19 @@ def _found(
     )
 
 
-def _windows(collection: str, found: FoundQueries, logits: Sequence[FloatArray]) -> Iterator[JudgedWindow]:
+def _windows(
+    source: LabelledCollection, found: FoundQueries, logits: Sequence[FloatArray]
+) -> Iterator[JudgedWindow]:
     for query, values in zip(found.found, logits, strict=True):
         for window in query.windows:
             yield JudgedWindow(
-                collection,
+                source.collection,
                 query.id,
                 FirstStage(window.kind, window.embedder).key,
                 values[window.places],
                 np.asarray(window.scores, dtype=np.float32),
                 np.asarray([np.nan if label is None else label for label in window.labels], dtype=np.float32),
+                sparse=source.kind != "pool",
             )
 
 

@@ -34,6 +34,15 @@ MOST_HARM = 0.01
 _DISCOUNTS = 1.0 / np.log2(np.arange(2, 12))
 """What a relevant document counts by its place, for nDCG@10 (Jarvelin and Kekalainen 2002)."""
 
+_DOUBTFUL = 3
+"""So many unjudged hits of a sparse window, those with the largest logits, teach no probability.
+
+Measured on six sparse collections and three with judged pools. Fitted to the sparse ones alone, the mean
+calibration error of a pair over all nine is 0.044 with 0 such hits, 0.040 with 3, 0.038 with 5 and 0.051 with
+10. Fitted to all nine: 0.037, 0.036, 0.038 and 0.040 over dense windows, 0.048, 0.044, 0.047 and 0.047 over
+BM25. Where half of what is judged is relevant (product questions), 3 lower it from 0.25 to 0.19.
+"""
+
 _PRIOR = 1e-3
 """Weight of the ridge on the slope: it keeps the slope finite where the labels separate the hits."""
 
@@ -50,7 +59,8 @@ class JudgedWindow:
 
     The last three are float32, (n,), in the order of the first stage. A label is 1, 0, or NaN where it is not
     known.
-    ``stage`` is the key of the first stage (``calibration_windows.FirstStage``).
+    ``stage`` is the key of the first stage (``calibration_windows.FirstStage``). ``sparse``: only relevant
+    documents were judged, and every other one has the label 0, although a few are relevant.
     """
 
     collection: str
@@ -59,6 +69,17 @@ class JudgedWindow:
     logits: FloatArray
     scores: FloatArray
     labels: FloatArray
+    sparse: bool = False
+
+    def taught(self) -> FloatArray:
+        """Return the labels that probabilities are fitted to, (n,): of a sparse window, the best hits that
+        nobody judged are unknown (``_DOUBTFUL``).
+        """
+        labels = self.labels.copy()
+        if self.sparse:
+            unjudged = [place for place in ranked(self.logits) if labels[place] == 0]
+            labels[unjudged[:_DOUBTFUL]] = np.nan
+        return labels
 
     def log_odds(self, blend: Blend | None) -> FloatArray:
         """Return the log-odds that a search blends, float32, (n,); without a blend, the logits."""
@@ -180,7 +201,7 @@ def fit_line(values: Sequence[FloatArray], labels: Sequence[FloatArray], weights
 
 def fit_pair(windows: Sequence[JudgedWindow]) -> Line:
     """Return the line of a pair alone: x is the model's logit."""
-    return fit_line([w.logits for w in windows], [w.labels for w in windows], shares(windows))
+    return fit_line([w.logits for w in windows], [w.taught() for w in windows], shares(windows))
 
 
 def fit_blend(windows: Sequence[JudgedWindow], order: Order) -> Blend:
@@ -196,7 +217,7 @@ def fit_blend(windows: Sequence[JudgedWindow], order: Order) -> Blend:
     def line(of: npt.NDArray[np.bool_], blend: Blend | None) -> Line:
         chosen = [w for w, is_of in zip(windows, of, strict=True) if is_of]
         values = [standardise(w.scores.tolist()) if blend is None else w.log_odds(blend) for w in chosen]
-        return fit_line(values, [w.labels for w in chosen], weights[of])
+        return fit_line(values, [w.taught() for w in chosen], weights[of])
 
     mixed = line(
         ~alone if not alone.all() else np.ones_like(alone), order._replace(least_agreement=None).blend()
