@@ -29,9 +29,6 @@ from es_rerank.text.chunking import Chunker
 from es_rerank.types import Scores
 from ingest_pipelines import Ingest
 
-NOBODY = "http://127.0.0.1:9"
-"""An address where no server listens."""
-
 
 @pytest.mark.node
 @pytest.mark.long
@@ -173,12 +170,15 @@ def test_a_pair_is_scored_once_over_all_first_stages_and_embedders(
     assert [row.first_stage for row in first.per_query] != [row.first_stage for row in other.per_query]
 
 
+@pytest.mark.node
 @pytest.mark.long
-def test_embedders_that_could_not_be_told_apart_or_would_not_be_used_are_refused(tmp_path: Path) -> None:
+def test_embedders_that_could_not_be_told_apart_or_would_not_be_used_are_refused(
+    node: Node, tmp_path: Path
+) -> None:
     folder = str(numbered_collection(tmp_path / "c", 3))
     same = [str(tiny_bi_encoder(tmp_path / place / "same")) for place in ("a", "b")]
     told = fault(
-        run("evaluate", folder, "--embedder", same[0], "--embedder", same[1], ELASTICSEARCH_URL=NOBODY)
+        run("evaluate", folder, "--embedder", same[0], "--embedder", same[1], ELASTICSEARCH_URL=node.url)
     )
     assert f"--embedder {same[0]} and {same[1]} are both called tiny-bi-encoder" in told
     told = fault(
