@@ -99,7 +99,7 @@ def test_it_ends_only_when_nothing_can_enter_under_the_bound(window: Window) -> 
     )
     last = np.sort(log_odds(window, best, spread)[np.isfinite(best)])[::-1][min(window.depth, len(best)) - 1]
     for position in left:
-        highest = np.full(len(best), window.expected[position] + window.margin, dtype=np.float64)
+        highest = np.full(len(best), window.expected[position] + window.margin, dtype=np.float32)
         assert log_odds(window, highest, spread)[owner[position]] <= last + 1e-3
 
 
