@@ -161,6 +161,14 @@ def test_the_most_careful_of_equally_good_orders_that_harm_least_is_chosen() -> 
     assert choose(two, gained) == Order(2.0, 0.1)
 
 
+def test_harm_over_one_first_stage_is_not_made_up_for_by_another() -> None:
+    two = [*windows(1), *windows(1, stage="dense:other")]
+    gained = np.full((2, len(ORDERS)), -0.3)
+    gained[:, place_of(0.4)] = [0.30, -0.05]
+    gained[:, place_of(1.0)] = [0.01, 0.01]
+    assert choose(two, gained) == Order(1.0, None)
+
+
 def test_one_collection_alone_gets_the_best_order() -> None:
     drawn = windows(2)
     gained = np.zeros((2, len(ORDERS)))
@@ -195,22 +203,20 @@ def test_each_kind_of_first_stage_gets_the_weight_that_it_deserves() -> None:
     )
 
 
-def test_an_embedder_that_differs_gets_a_blend_of_its_own() -> None:
-    learned = learn(
-        [
-            window
-            for seed, name in enumerate(("a", "b", "c"))
-            for stage, blend in (
-                ("dense:weak", Blend(1.0, 0.0, -3.0)),
-                ("dense:strong", Blend(0.2, 1.2, -3.0)),
-            )
-            for window in windows(20, seed, collection=name, stage=stage, blend=blend)
-        ]
-    )
+def test_an_embedder_that_differs_gets_a_blend_of_its_own_from_three_collections_on() -> None:
+    drawn = [
+        window
+        for seed, name in enumerate(("a", "b", "c"))
+        for stage, blend in (("dense:weak", Blend(1.0, 0.0, -3.0)), ("dense:strong", Blend(0.2, 1.2, -3.0)))
+        for window in windows(20, seed, collection=name, stage=stage, blend=blend)
+    ]
+    learned = learn(drawn)
     blends = learned.record.blends
     weights = {key: blend.first_stage / blend.logit for key, blend in blends.items()}
     assert weights["dense:strong"] > weights["dense"]
     assert {row["by"] for row in learned.rows if row["first_stage"] == "dense:strong"} == {"dense:strong"}
+    fewer = learn([window for window in drawn if window.collection != "c"])
+    assert set(fewer.record.blends) == {"dense"}
 
 
 def test_a_collection_is_judged_by_what_the_others_teach() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -41,6 +41,9 @@ from .recipe import LabelledCollection, Recipe
 
 QUERIES_PER_COLLECTION = 120
 DOCUMENTS_PER_COLLECTION = 4_000
+
+_FEWEST_COLLECTIONS = 3
+"""A blend for one embedder is not learned from fewer: of two, a fit has chosen a weight of 3 by chance."""
 
 
 class Plan(NamedTuple):
@@ -179,8 +182,9 @@ def learn(windows: Sequence[JudgedWindow], weight: float | None = None) -> Learn
     """Return the calibration that the windows teach, with figures of collections that were left out.
 
     Each collection is left out in turn, and judged by what the others teach; a single collection is judged by
-    halves. An embedder gets a blend of its own only if this is better, over left-out collections, than the
-    blend of its kind. ``weight`` fixes the weight of the first stage, relative to the spread of the logits.
+    halves. An embedder gets a blend of its own only if this is clearly better than the blend of its kind
+    (``_is_clearly_better``). ``weight`` fixes the weight of the first stage, relative to the spread of the
+    logits.
     """
     pairs = [(judged, fit_pair(taught)) for judged, taught in _folds(windows)]
     pair_of = {id(window): line for judged, line in pairs for window in judged}
@@ -212,7 +216,7 @@ def learn(windows: Sequence[JudgedWindow], weight: float | None = None) -> Learn
             mine = np.asarray([window.stage == stage for window in of_kind])
             own = [window for window in of_kind if window.stage == stage]
             by_own = judged_by(stage, own, gained[mine]) if len(stages) > 1 and weight is None else []
-            if by_own and _mean_ndcg(by_own) > _mean_ndcg(by_kind):
+            if _is_clearly_better(by_own, by_kind):
                 blend, orders[stage] = fitted(own, gained[mine])
                 blends[stage] = blend, fmean(row["blend_error"] for row in by_own)
                 rows += by_own
@@ -295,5 +299,10 @@ def _mean(values: Sequence[float]) -> float:
     return round(fmean(values), 4)
 
 
-def _mean_ndcg(rows: Sequence[Row]) -> float:
-    return fmean(row["blended_ndcg"] for row in rows)
+def _is_clearly_better(own: Sequence[Row], common: Sequence[Row]) -> bool:
+    """Return whether ``own`` has more nDCG@10 than ``common`` by more than one standard error, over at least
+    three collections that were left out.
+    """
+    than = {row["collection"]: row["blended_ndcg"] for row in common}
+    more = [row["blended_ndcg"] - than[row["collection"]] for row in own]
+    return len(more) >= _FEWEST_COLLECTIONS and fmean(more) > stdev(more) / len(more) ** 0.5

@@ -144,14 +144,19 @@ def gains(windows: Sequence[JudgedWindow]) -> Doubles:
 def choose(windows: Sequence[JudgedWindow], gained: Doubles) -> Order:
     """Return the order to use, from what each of ``ORDERS`` gains on each window, as ``gains`` returns it.
 
-    First the orders with the least harm are kept: the sum over the collections of what is lost beyond
-    ``MOST_HARM``. Of these the careful one is taken: the largest weight of the first stage whose mean gain is
-    within one standard error, over the collections, of the best (the one-standard-error rule; Hastie,
+    First the orders with the least harm are kept: the sum over first stages and collections of what is lost
+    beyond ``MOST_HARM``. Of these the careful one is taken: the largest weight of the first stage whose mean
+    gain is within one standard error, over the collections, of the best (the one-standard-error rule; Hastie,
     Tibshirani and Friedman 2009, section 7.10). A model was trained on collections like these, and helps less
     on others. A window is left alone only if that alone gains more than the standard error.
     """
     table = np.stack(list(by_collection(windows, gained).values()))
-    harm = np.clip(-table - MOST_HARM, 0.0, None).sum(axis=0)
+    stages = np.asarray([window.stage for window in windows])
+    harm = np.zeros(len(ORDERS))
+    for stage in np.unique(stages):
+        of = np.flatnonzero(stages == stage)
+        for mean_gain in by_collection([windows[place] for place in of], gained[of]).values():
+            harm += np.clip(-mean_gain - MOST_HARM, 0.0, None)
     mean = np.where(harm <= harm.min() + _EQUAL, table.mean(axis=0), -np.inf)
     best = int(np.argmax(mean))
     apart = table - table[:, [best]]
