@@ -154,7 +154,7 @@ def choose(windows: Sequence[JudgedWindow], gained: Doubles) -> Order:
     stages = np.asarray([window.stage for window in windows])
     harm = np.zeros(len(ORDERS))
     for stage in np.unique(stages):
-        of = np.flatnonzero(stages == stage)
+        of = np.flatnonzero(stages == stage).tolist()
         for mean_gain in by_collection([windows[place] for place in of], gained[of]).values():
             harm += np.clip(-mean_gain - MOST_HARM, 0.0, None)
     mean = np.where(harm <= harm.min() + _EQUAL, table.mean(axis=0), -np.inf)
