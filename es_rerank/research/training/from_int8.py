@@ -68,7 +68,7 @@ def take_weights(folder: Path, out: Path) -> None:
     if "int8" not in manifest.variants:
         raise SourceError(f"{folder} has no int8 graph; a run starts from its int8 weights", path=str(folder))
     found = _weights(onnx.load(folder / manifest.variants["int8"]), folder)
-    config = _config(found, manifest)
+    config = _config(found)
     head = {name: value for name, value in found.items() if name.startswith(("bert.pooler.", "classifier."))}
     config.update(
         {"num_attention_heads": config["hidden_size"] // _head_size(folder, manifest, found, config)}
@@ -159,7 +159,7 @@ def _matrix(node: onnx.NodeProto, stored: Mapping[str, npt.NDArray[Any]]) -> npt
     return np.asarray((stored[name].astype(np.int32) - zero) * stored[f"{start}_scale"], dtype=np.float32)
 
 
-def _config(found: Weights, manifest: Manifest) -> dict[str, Any]:
+def _config(found: Weights) -> dict[str, Any]:
     words = found["bert.embeddings.word_embeddings.weight"]
     layers = {name.split(".")[3] for name in found if name.startswith("bert.encoder.layer.")}
     return {
@@ -175,7 +175,6 @@ def _config(found: Weights, manifest: Manifest) -> dict[str, Any]:
         "num_labels": 1,
         "id2label": {"0": "LABEL_0"},
         "label2id": {"LABEL_0": 0},
-        "max_length": manifest.max_length,
     }
 
 
