@@ -42,7 +42,7 @@ def test_gradients_and_weights_are_those_of_one_thread(threads: int) -> None:
     for _ in range(3):
         expected = sum(loss(plain, part).item() for part in passes)
         for part in passes:
-            loss(plain, part).backward()  # type: ignore[no-untyped-call]
+            loss(plain, part).backward()
         assert side_by_side.backward(loss, passes) == pytest.approx(expected, rel=1e-5)
         for own, other in zip(plain.parameters(), shared.parameters(), strict=True):
             if own.requires_grad:

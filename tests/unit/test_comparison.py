@@ -236,12 +236,18 @@ def test_every_default_is_held_against_bm25_and_every_other_reranker_against_the
 
 
 def test_first_stages_of_several_embedders_have_means_and_contrasts_of_their_own() -> None:
+    stages: list[tuple[FirstStage, str | None]] = [
+        ("knn", "minilm"),
+        ("knn", "bge"),
+        ("bm25", None),
+        ("hybrid", "bge"),
+    ]
     results = [
         _result(
             name, kind, reranker, first=[0.5], alone=[0.4], default=[default], model=reranker, embedder=by
         )
         for name in ("one", "two")
-        for kind, by in (("knn", "minilm"), ("knn", "bge"), ("bm25", None), ("hybrid", "bge"))
+        for kind, by in stages
         for reranker, default in (("old", 0.48 if name == "two" else 0.6), ("new", 0.7))
     ]
     found = comparison(results)
