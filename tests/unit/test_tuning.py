@@ -199,6 +199,16 @@ def test_a_tuned_kind_does_not_change_what_another_one_falls_back_to() -> None:
     assert named.stages[0].key == "dense:e5"
 
 
+def test_a_model_without_blends_is_compared_as_a_search_scores_with_it() -> None:
+    """Such a search shows the probability of the pair."""
+    drawn, shipped = windows(60, 1.0), Calibration(0.5, -3.0)
+    found = tuned({"knn": drawn}, ratings_of(drawn), shipped, embedder=None, seed=13)
+    (stage,) = found.stages
+    assert stage.error_before == found.pair.error_before
+    written = found.record(CalibrationRecord.of(shipped)).coefficients()
+    assert written.blend("bm25") == Blend(0.5, 0.0, -3.0)
+
+
 def test_too_few_queries_are_refused_with_what_is_needed() -> None:
     with pytest.raises(SourceError, match=r"Each half needs at least 10.* judge about 40 queries or more"):
         check_queries([f"query {n}" for n in range(15)], 13)

@@ -23,10 +23,6 @@ Choice = Literal["order", "probabilities", "as shipped"]
 """What is taken of a tuned blend: all of it; its probabilities in the shipped order; nothing."""
 
 
-_AS_IT_IS = BlendRecord(logit=1.0, first_stage=0.0, intercept=0.0)
-"""The blend of a model without one: the logit counts as it is."""
-
-
 class StageVerdict(BaseModel):
     """The verdict on the blend of one first stage, over the kept queries.
 
@@ -98,10 +94,16 @@ class Tuned(BaseModel):
             return CalibrationRecord(pair=pair, blends=start.blends)
         known = start.coefficients()
         as_before = {
-            kind: _AS_IT_IS if (key := known.blend_key(kind)) is None else start.blends[key]
+            kind: _of_pair(known) if (key := known.blend_key(kind)) is None else start.blends[key]
             for kind in KIND_OF.values()
         }
         return CalibrationRecord(pair=pair, blends={**as_before, **start.blends, **blends})
+
+
+def _of_pair(calibration: Calibration) -> BlendRecord:
+    """Return the blend that gives what a search gives where a model has none: the pair's probability."""
+    logit, intercept = calibration.pair
+    return BlendRecord(logit=logit, first_stage=0.0, intercept=intercept)
 
 
 def check_queries(queries: Sequence[str], seed: int) -> None:
@@ -151,7 +153,7 @@ def _stage(
 ) -> StageVerdict:
     kind = KIND_OF[name]
     recorded = None if kind == "bm25" else embedder
-    before = calibration.blend(kind, recorded)
+    before = calibration.blend(kind, recorded) or _of_pair(calibration).coefficients()
     learned, kept = _halves(windows, ratings, seed)
     if len(learned) < LEAST_QUERIES:
         raise SourceError(
