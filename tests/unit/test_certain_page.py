@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from es_rerank.models.stand_in import Prediction, best_of_each, from_calibrations
-from es_rerank.models.wrappers.certain_page import STEP, CertainPage
+from es_rerank.models.wrappers.certain_page import MOST_STEPS, STEP, CertainPage
 from es_rerank.scores import standardise
 from es_rerank.types import Blend, Calibration, FirstStageScores, FloatArray
 
@@ -155,3 +155,12 @@ def test_two_calibrated_models_say_the_same_by_their_log_odds() -> None:
     expected = scale.expected(logits, FirstStageScores.unknown(2))
     np.testing.assert_allclose(0.25 * expected - 1.0, 0.5 * logits + 1.0, rtol=1e-6)
     assert from_calibrations(None, None, joined=True).first_stage > 0
+
+
+def test_a_large_window_is_read_in_few_steps() -> None:
+    """With a step of four texts, these 2,000 would take 500 steps, each over all of them."""
+    first_stage = FirstStageScores(tuple(map(float, range(1_000, 0, -1))), (2,) * 1_000)
+    logits = np.linspace(3, -3, 2_000, dtype=np.float32)
+    steps = read(Window(first_stage, logits, logits, 10.0, 10))
+    assert sorted(position for step in steps for position in step) == list(range(2_000))
+    assert len(steps) <= MOST_STEPS

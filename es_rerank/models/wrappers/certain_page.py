@@ -12,8 +12,12 @@ from ...types import FirstStageScores, FloatArray
 from ..stand_in import best_of_each
 
 STEP = 4
-"""How many texts are read at a time. The number of threads does not change it, so that every machine reads
-the same texts."""
+"""How many texts are read at a time, at least. The number of threads does not change it, so that every
+machine reads the same texts."""
+
+MOST_STEPS = 100
+"""A window is read in about so many steps at most: each step looks at all texts, so that more steps than that
+would take a time that grows with the square of the window."""
 
 
 class CertainPage:
@@ -26,13 +30,15 @@ class CertainPage:
     Texts are read in the order of what is expected of them. A text that is not read can be left out when even
     its expected logit and the margin together would put its document behind the ``depth`` best documents that
     have been read. So where no logit is more than the margin above expectation, these documents are the best
-    of the whole window, in their order.
+    of the whole window, in their order. Whether the window is left alone (``Blend.least_agreement``) has no
+    part in this: its order is that of the first stage, whatever is read.
     """
 
     def __init__(
         self, expected: FloatArray, margin: float, first_stage: FirstStageScores, depth: int
     ) -> None:
         self._expected, self._margin, self._first_stage = expected, margin, first_stage
+        self._step = max(STEP, len(expected) // MOST_STEPS)
         self._depth = min(depth, len(first_stage.counts))
         self._places = standardise(first_stage.scores).astype(np.float64)
         self._owner = np.repeat(np.arange(len(first_stage.counts)), first_stage.counts)
@@ -42,7 +48,8 @@ class CertainPage:
     def next(self, number: int | None = None) -> list[int]:
         """Return the positions of the texts to read now, ascending; empty when the documents are known.
 
-        ``number``: how many texts at most, None for as many as the page still lacks, and at least ``STEP``.
+        ``number``: how many texts at most, None for as many as the page still lacks, and at least
+        ``STEP`` or a hundredth of the window.
         """
         if not self._depth:
             return []
@@ -54,7 +61,7 @@ class CertainPage:
             still &= by_text + margin >= known[-self._depth]
         order = np.flatnonzero(still)
         order = order[np.argsort(-by_text[order], kind="stable")]
-        return sorted(order[: max(STEP, wanted) if number is None else number].tolist())
+        return sorted(order[: max(self._step, wanted) if number is None else number].tolist())
 
     def tell(self, positions: Sequence[int], logits: FloatArray) -> None:
         """Take the model's logits of the texts at ``positions``."""
