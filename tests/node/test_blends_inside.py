@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from es_rerank import RerankClient, load_embedder, load_reranker
 from es_rerank.models import Embedder
 from es_rerank.models.contracts import CalibrationRecord
 from es_rerank.node import Node
-from es_rerank.types import Blend, Calibration
+from es_rerank.types import Blend, Calibration, Scores
 
 QUERY = "the king of the river"
 EMBEDDER = "tiny-中 embedder"
@@ -161,8 +161,9 @@ def trees(vector: list[float]) -> list[tuple[str, dict[str, Any], str]]:
         (PLAIN, FILTER, "dense"),
         (PLAIN, {"standard": {"query": within}}, "dense"),
         (PLAIN, {"standard": {"query": {"bool": {"should": [MATCH, within]}}}}, "hybrid"),
-        (PLAIN, exact("cosineSimilarity(params.v, 'vector') + 1.0", vector), "dense"),
-        (PLAIN, exact("_score * 2 + 0 * params.v.length", vector), "dense"),
+        (RECORDED, {"standard": {"query": within}}, own),
+        (RECORDED, rrf(BM25, BM25), hybrid),
+        (RECORDED, reranked(BM25, blend=False), hybrid),
         (RECORDED, {"rescorer": {"retriever": BM25, "rescore": _rescored()}}, "bm25"),
     ]
 
@@ -182,12 +183,35 @@ def shown(answer: Any) -> dict[str, tuple[Any, ...]]:
     }
 
 
-@pytest.mark.parametrize("number", range(20))
+@pytest.mark.parametrize("number", range(21))
 def test_the_blend_of_a_first_stage_is_the_same_inside_and_outside(
     clients: tuple[RerankClient, RerankClient], embedder: Embedder, number: int
 ) -> None:
     vector = embedder.embed([QUERY], purpose="query")[0].tolist()
-    index, child, key = trees(vector)[number]
+    assert len(trees(vector)) == 21
+    check_same(clients, *trees(vector)[number])
+
+
+@pytest.mark.parametrize(
+    "source", ["cosineSimilarity(params.v, 'vector') + 1.0", "_score * 2 + 0 * params.v.length"]
+)
+def test_a_script_over_vectors_has_the_blend_for_vectors(
+    clients: tuple[RerankClient, RerankClient],
+    plugin_es: Elasticsearch,
+    embedder: Embedder,
+    source: str,
+) -> None:
+    known = {each["language"] for each in plugin_es.get_script_languages()["language_contexts"]}
+    if "painless" not in known:
+        pytest.skip("this Elasticsearch has no painless, in which scripts compare vectors")
+    vector = embedder.embed([QUERY], purpose="query")[0].tolist()
+    check_same(clients, PLAIN, exact(source, vector), "dense")
+
+
+def check_same(
+    clients: tuple[RerankClient, RerankClient], index: str, child: dict[str, Any], key: str
+) -> None:
+    """Check that a reranker over ``child`` uses the blend ``key`` on both ways, with the same scores."""
     here, there = (client.search(index=index, retriever=reranked(child), size=12) for client in clients)
     assert here["rerank"]["inside"] is True
     assert here["rerank"]["blend"] == there["rerank"]["blend"] == key
@@ -219,6 +243,27 @@ def test_without_blend_nothing_is_told_of_one(clients: tuple[RerankClient, Reran
         assert not {"blend", "order"} & set(block)
 
 
+def test_a_blend_that_did_not_count_is_not_named(plugin_es: Elasticsearch, clients: object) -> None:
+    assert clients
+
+    class Broken:
+        name, calibration = "broken", CALIBRATION
+
+        def score(self, query: str, passages: Sequence[str], *, deadline: float | None = None) -> Scores:
+            raise RuntimeError("out of order")
+
+        async def ascore(
+            self, query: str, passages: Sequence[str], *, deadline: float | None = None
+        ) -> Scores:
+            return self.score(query, passages, deadline=deadline)
+
+    client = RerankClient(plugin_es, reranker=Broken(), plugin="never")
+    asked = reranked(BM25, allow_rerank_failures=True)
+    block = client.search(index=RECORDED, retriever=asked, size=12)["rerank"]
+    assert block["status"] == "first_stage"
+    assert not {"blend", "order"} & set(block)
+
+
 def test_a_plugin_that_tells_no_kind_gets_the_blend_for_vectors(address: str) -> None:
     body = {
         "query": QUERY,
@@ -243,6 +288,7 @@ def test_a_plugin_that_tells_no_kind_gets_the_blend_for_vectors(address: str) ->
         ({}, "dense"),
         ({"first_stage": "bm25"}, "bm25"),
         ({"first_stage": "knn", "embedder": EMBEDDER}, f"dense:{EMBEDDER}"),
+        ({"embedder": EMBEDDER}, f"dense:{EMBEDDER}"),
         ({"first_stage": "hybrid", "embedder": "another"}, "hybrid"),
     ],
 )

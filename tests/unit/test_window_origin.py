@@ -11,7 +11,7 @@ from es_rerank.retrievers.grammar.tree import TextSimilarityReranker
 from es_rerank.retrievers.planning.first_stage import (
     KIND_OF,
     WindowOrigin,
-    blends_vectors,
+    blends_by_embedder,
     kind_of,
     origin,
 )
@@ -149,9 +149,14 @@ def test_the_embedder_is_the_one_that_the_indices_record_or_else_that_made_the_v
         (reranked(standard(MATCH), blend=True), False),
         (reranked({"rrf": {"retrievers": [KNN, standard(MATCH)]}}, blend=True), True),
         ({"rrf": {"retrievers": [KNN, reranked(standard(MATCH), blend=True)]}}, False),
+        # Inside Elasticsearch the plugin tells what the indices record, whatever is fused.
+        (reranked({"rrf": {"retrievers": [standard(MATCH), standard(MATCH)]}}, blend=True), True),
+        (reranked(standard(IN_QUERY), blend=True), True),
+        (reranked(standard(exact(COSINE)), blend=True), True),
+        (reranked(standard({"bool": {"filter": [TERM]}}), blend=True), False),
     ],
 )
-def test_the_embedder_is_looked_up_where_scores_of_vectors_are_blended(
+def test_the_embedder_is_looked_up_where_it_may_choose_the_blend(
     tree: dict[str, Any], *, expected: bool
 ) -> None:
-    assert blends_vectors(parse(tree)) == expected
+    assert blends_by_embedder(parse(tree)) == expected

@@ -66,17 +66,19 @@ def rerank_window(
                 replace(candidate, passages=candidate.passages[:1], capped=False) for candidate in candidates
             ]
         texts_read = texts_of(candidates)
-        blend = chosen_blend(reranker.calibration, origin, stats) if node.blend else None
+        calibration = reranker.calibration if node.blend else None
+        expected = None if calibration is None else calibration.blend(*origin)
         scores: Scores = yield ScoreTexts(
             node.inference_text,
             texts_read,
             node.inference_id,
             whole=not node.allow_rerank_failures,
-            first_stage=first_stage_scores(candidates, blend),
+            first_stage=first_stage_scores(candidates, expected),
         )
         stats.warn(script_warning(reranker, node.inference_text, texts_read))
         # A service tells the calibration of its model with its first scores.
-        blend = chosen_blend(reranker.calibration, origin, stats) if node.blend else None
+        counts = node.blend and bool(scores.done.any())
+        blend = chosen_blend(reranker.calibration, origin, stats) if counts else None
         ranking = rank(
             candidates,
             scores,

@@ -44,7 +44,7 @@ from ..grammar.tree import (
 )
 from ..planning.computed import asks_to_explain
 from ..planning.documents import candidates_of, rescore_body
-from ..planning.first_stage import blends_vectors
+from ..planning.first_stage import blends_by_embedder
 from ..planning.index_schema import IndexSchema
 from ..planning.leaves import LeafSearch, leaf_body, leaf_searches, with_texts_of_source
 from ..planning.multi_field import expand_fields, uses_fields
@@ -196,7 +196,7 @@ class _Search:
             name for node in nodes_of(tree) if isinstance(node, TextSimilarityReranker) for name in node.field
         }
         builds = any(isinstance(node, Knn) and node.builder is not None for node in nodes_of(tree))
-        if whole := builds or uses_fields(tree) or blends_vectors(tree):
+        if whole := builds or uses_fields(tree) or blends_by_embedder(tree):
             yield from self._look(tree, texts, (yield from self._expression()), whole=True)
         elif texts and "pit" not in self.request.common:
             yield from self._look(tree, texts, self.context.index or "", whole=False)

@@ -97,12 +97,12 @@ def kind_of(retriever: Retriever) -> FirstStageKind | None:
     return None
 
 
-def blends_vectors(tree: Retriever) -> bool:
-    """Whether a reranker of a tree blends scores of vectors, so that their embedder is worth knowing."""
+def blends_by_embedder(tree: Retriever) -> bool:
+    """Whether the embedder that the indices record may choose a blend of a reranker in a tree."""
     return any(
         isinstance(node, TextSimilarityReranker)
         and node.blend
-        and any(isinstance(leaf, Knn) for leaf in nodes_of(node.retriever))
+        and kind_of(node.retriever) in ("dense", "hybrid")
         for node in nodes_of(tree)
     )
 

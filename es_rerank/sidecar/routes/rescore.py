@@ -76,7 +76,7 @@ async def rescore(request: Request, wanted: RescoreRequest, service: Running) ->
 
     def blend() -> Blend | None:
         """Return the blend. A service tells the calibration of its model with its first scores."""
-        kind = None if wanted.first_stage is None else KIND_OF[wanted.first_stage]
+        kind = KIND_OF[wanted.first_stage or "knn"]
         named = () if wanted.embedder is None else (wanted.embedder,)
         return chosen_blend(reranker.calibration, origin(kind, named, ()), stats) if wanted.blend else None
 
