@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,11 @@ from ...types import (
     Passage,
     Scores,
 )
+
+_NEAREST, _WIDEST = np.float32(2**-24), np.float32(256)
+"""Least and largest distance of two log-odds that is tried until their scores differ in float32: a score has
+24 binary digits, and is 0 below -104.
+"""
 
 BEST_PASSAGE = Aggregation("max")
 """The default: the best passage gives the document its score."""
@@ -127,10 +132,12 @@ def rank(
     left_alone = blend is not None and is_left_alone(logits, first_stage, blend)
     if blend is not None:
         keys = calibrated(logits, first_stage, blend)
-        keys = keys if left_alone else _read_first(keys, done, estimated)
+        keys = keys if left_alone else _read_first(keys, done, estimated, logistic)
     else:
         sign = np.float32(1.0 if calibration is None else np.sign(calibration.pair[0]))
-        keys = _read_first(logits * sign, done, estimated)
+        keys = _read_first(
+            logits * sign, done, estimated, lambda key: logistic(pair_log_odds(key * sign, calibration))
+        )
         logits = np.where(done & estimated, keys * sign, logits)
     probabilities = logistic(np.where(done, pair_log_odds(logits, calibration), 0.0))
     values = probabilities if blend is None else logistic(np.where(done, keys, 0.0))
@@ -174,14 +181,32 @@ def _without_idle_estimates(scores: Scores, counts: Sequence[int]) -> tuple[Scor
     return replace(scores, done=scores.done & ~idle), ~has_read
 
 
-def _read_first(keys: FloatArray, done: BoolArray, estimated: BoolArray) -> FloatArray:
-    """Return what the documents are sorted by, with all estimates below all that was read."""
+def _read_first(
+    keys: FloatArray, done: BoolArray, estimated: BoolArray, score: Callable[[np.float32], FloatArray]
+) -> FloatArray:
+    """Return what the documents are sorted by, with all estimates below all that was read.
+
+    ``score`` gives the score that is shown for a key. Those of estimates are lower too, because Elasticsearch
+    sorts by the score.
+    """
     others, read = done & estimated, done & ~estimated
     if not others.any() or not read.any():
         return keys
+    lowest = keys[read].min()
     moved = keys.copy()
-    moved[others] = behind(keys[others], float(keys[read].min()))
+    moved[others] = behind(keys[others], _with_lower_score(lowest, score))
     return moved
+
+
+def _with_lower_score(key: np.float32, score: Callable[[np.float32], FloatArray]) -> float:
+    """Return a key not far below ``key`` with a lower score in float32; ``key`` itself where none has one."""
+    step = max(np.spacing(np.abs(key)), _NEAREST)
+    while step < _WIDEST:
+        lower = np.float32(key - step)
+        if score(lower) < score(key):
+            return float(lower)
+        step *= 2
+    return float(key)
 
 
 def _context_cut(candidates: Sequence[Candidate]) -> BoolArray:
