@@ -18,6 +18,7 @@ from .output import Json, print_json, stderr, stdout
 
 if TYPE_CHECKING:
     from ..research.training.calibration import Learned, Row
+    from ..research.training.recipe import LabelledCollection
 
 _LEFT_OUT = frozenset({"policyqa"})
 """Collections whose questions make no sense without their document: no user would search with them."""
@@ -121,12 +122,7 @@ def calibrate(
         load_embedder(name, threads=threads) for name in dict.fromkeys(embedder or [BUNDLED_EMBEDDER])
     ]
     _check_names([loaded.name for loaded in embedders])
-    plan = Plan(
-        collection or [source.collection for source in chosen.sources if source.collection not in _LEFT_OUT],
-        kinds,
-        queries,
-        documents,
-    )
+    plan = Plan(_collections(collection, chosen.sources), kinds, queries, documents)
     with CrossEncoder(model, threads=threads) as reranker:
         found = judged_windows(
             chosen,
@@ -155,6 +151,16 @@ def _kinds(named: Sequence[str] | None) -> list[FirstStageKind]:
             f"--first-stage {', '.join(unknown)} is not a kind of first stage; choose of: {', '.join(_KINDS)}"
         )
     return [kind for kind in _KINDS if kind in (named or _KINDS)]
+
+
+def _collections(named: Sequence[str] | None, sources: Sequence[LabelledCollection]) -> list[str]:
+    known = [source.collection for source in sources]
+    if unknown := sorted(set(named or ()) - set(known)):
+        raise SettingsError(
+            f"--collection {', '.join(unknown)} is not in the recipe; choose of: {', '.join(known)}, or name "
+            "another --recipe"
+        )
+    return [name for name in known if (name in named if named else name not in _LEFT_OUT)]
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -314,6 +314,12 @@ def test_the_command_writes_into_the_manifest_what_it_learned(tmp_path: Path) ->
         assert blend.error is not None
 
 
+def test_a_collection_that_the_recipe_does_not_have_is_named(tmp_path: Path) -> None:
+    done = calibrated(tmp_path, tmp_path, "--collection", "facts", "--collection", "fact")
+    assert isinstance(done.exception, SettingsError)
+    assert "--collection fact is not in the recipe; choose of: facts" in done.exception.message
+
+
 def test_the_command_keeps_windows_and_says_what_was_searched(tmp_path: Path) -> None:
     data = facts(tmp_path / "data", ["what is a river", "where is the mountain", "a forest"])
     options = ("--first-stage", "dense", "--documents", "2", "--windows", str(tmp_path / "kept"))

@@ -173,3 +173,13 @@ def test_a_file_that_is_something_else_is_named(tmp_path: Path) -> None:
     (tmp_path / "facts.json").write_text("[]", encoding="utf-8")
     with pytest.raises(SourceError, match=r"facts\.json has no windows of es-rerank calibrate"):
         KeptWindows(tmp_path).first_stages("facts", {}, some_found)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"something else"])
+def test_a_file_of_logits_that_is_something_else_is_named(tmp_path: Path, content: bytes) -> None:
+    reranker, kept = Lengths(), KeptWindows(tmp_path)
+    kept.logits("facts", some_found(), reranker, "a")  # type: ignore[arg-type]
+    (written,) = tmp_path.glob("*.npz")
+    written.write_bytes(content)
+    with pytest.raises(SourceError, match=r"facts\.\w+\.npz has no logits: .*; delete it"):
+        kept.logits("facts", some_found(), reranker, "a")  # type: ignore[arg-type]

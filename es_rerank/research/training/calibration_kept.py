@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -84,9 +85,9 @@ class KeptWindows:
         lengths = [len(query.texts) for query in found.found]
         if path is not None and path.is_file():
             try:
-                with np.load(path, allow_pickle=False) as stored:
+                with path.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
                     kept = np.asarray(stored["logits"], dtype=np.float32)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
                 raise SourceError(
                     f"{path} has no logits: {error}; delete it or give another folder", path=str(path)
                 ) from error
