@@ -96,7 +96,8 @@ class _Program(LazyGroup):
         ),
         "calibrate": Entry(
             "calibrate",
-            "Learn the calibration of a cross-encoder from training splits and write it into its manifest.",
+            "Learn the calibrations of a cross-encoder, of a pair alone and blended with each first stage, "
+            "from training splits. They take the place of those in its manifest.",
         ),
         "tune": Entry(
             "tune",

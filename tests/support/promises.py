@@ -1047,7 +1047,7 @@ It counts requests and bytes, and gives milliseconds for each stage.
 After a search inside Elasticsearch it has `"inside": true`.
     tests/unit/test_inside_answer.py::test_the_block_leaves_out_what_is_not_known
     tests/node/test_inside.py::test_auto_is_inside_where_the_models_are_the_same
-Then it lacks `candidates`, `truncated`, `cached` and `capped`, and it has `without_text` only if there are
+Then it lacks `candidates`, `truncated`, `cached`, `capped` and `estimated`, and it has `without_text` only
     tests/unit/test_inside_answer.py::test_the_block_leaves_out_what_is_not_known
     tests/unit/test_inside_answer.py::test_documents_without_text_are_counted
 every reranker scored every candidate, and every shard was searched
