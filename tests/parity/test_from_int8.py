@@ -1,4 +1,4 @@
-"""The weights that come out of an int8 graph give what the graph gives: a cross-encoder, an embedder."""
+"""The weights that come out of an exported graph give what the graph gives: a cross-encoder, an embedder."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_torch
 import torch
+from safetensors.torch import load_file
 from tiny_models import tiny_cross_encoder
 from transformers import AutoTokenizer, BertForSequenceClassification, BertModel
 
 from es_rerank.errors import SourceError
+from es_rerank.export import ExportOptions, export_model
 from es_rerank.models.load import load_embedder, load_reranker, model_folder
 from es_rerank.research.training.from_int8 import take_weights
 from es_rerank.settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
@@ -51,9 +54,20 @@ def test_the_bundled_embedder_comes_back_without_a_head(tmp_path: Path) -> None:
         assert float(mean @ vector / np.linalg.norm(mean)) > 0.98
 
 
-def test_a_folder_without_an_int8_graph_is_refused_before_anything_is_written(
-    tmp_path: Path,
-) -> None:
-    with pytest.raises(SourceError, match="no int8 graph"):
+def test_an_fp32_graph_gives_its_weights_as_they_are(tmp_path: Path) -> None:
+    """Also where the folder has an int8 graph; and its heads are as small as no embedder's are."""
+    source = tiny_torch.bert(tmp_path / "torch")
+    export_model(str(source), tmp_path / "both", ExportOptions(int8_range="reduced"))
+    take_weights(tmp_path / "both", tmp_path / "out")
+    before, after = (load_file(folder / "model.safetensors") for folder in (source, tmp_path / "out"))
+    assert set(after) == set(before)
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=0, atol=1e-6)
+    model = BertForSequenceClassification.from_pretrained(tmp_path / "out")
+    assert model.config.num_attention_heads == 2
+
+
+def test_a_graph_that_is_no_bert_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"the fp32 graph in .* has no weights of a BERT"):
         take_weights(tiny_cross_encoder(tmp_path / "fp32"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

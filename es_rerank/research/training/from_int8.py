@@ -1,8 +1,8 @@
-"""Takes the weights of a BERT out of an exported int8 graph, so that a training run can start from them.
+"""Takes the weights of a BERT out of an exported graph, so that a training run can start from them.
 
 Some models can be had as int8 graphs only: small embedders in Maven packages, and the cross-encoders that
 this project ships. A weight comes back as int8 number x scale, so it differs from the original by its
-rounding.
+rounding. A folder that has an fp32 graph too gives its weights as they are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from transformers import BertConfig, BertModel
 from ...errors import SourceError
 from ...models.local.bi_encoder import BiEncoder
 from ...models.local.cross_encoder import CrossEncoder
-from ...models.manifest import TOKENIZER, Manifest, read_manifest
+from ...models.manifest import TOKENIZER, Manifest, Precision, read_manifest
 from ...text.pairs import open_tokenizer
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _ROLE = re.compile(
 """The layer and the linear map in the name of a node's output, as torch's ONNX exporter writes them."""
 
 _HEAD_SIZES = (32, 64)
-"""Sizes of an attention head that are tried. The graph does not always name its own: MiniLM, BGE small and E5
+"""Sizes of an attention head that are tried where the graph does not name its own: MiniLM, BGE small and E5
 small have 32, most other BERTs have 64."""
 
 _NEAREST = 0.98
@@ -55,30 +55,49 @@ _SPECIAL = {
     "cls_token": "[CLS]",
     "mask_token": "[MASK]",
 }
+"""Special tokens of BERT's own vocabularies."""
+
+_SPECIAL_XLM = {
+    "unk_token": "<unk>",
+    "sep_token": "</s>",
+    "pad_token": "<pad>",
+    "cls_token": "<s>",
+    "mask_token": "<mask>",
+}
+"""Special tokens of the vocabulary of XLM-R, which multilingual BERTs such as E5 small have."""
 
 
 def take_weights(folder: Path, out: Path) -> None:
-    """Write the BERT of an exported int8 folder to ``out``, as transformers writes it, with its tokenizer.
+    """Write the BERT of an exported folder to ``out``, as transformers writes it, with its tokenizer.
 
-    It is a cross-encoder with its head, or a bi-encoder's body. Raises SourceError when the graph is not a
-    BERT whose weights have the names of torch's exporter, or when the weights do not give what the graph
-    gives.
+    It is a cross-encoder with its head, or a bi-encoder's body. The fp32 graph is taken where the folder has
+    one, else the int8 graph. Raises SourceError when the graph is not a BERT whose weights have the names of
+    torch's exporter, or when the weights do not give what the graph gives.
     """
     manifest = read_manifest(folder)
-    if "int8" not in manifest.variants:
-        raise SourceError(f"{folder} has no int8 graph; a run starts from its int8 weights", path=str(folder))
-    found = _weights(onnx.load(folder / manifest.variants["int8"]), folder)
+    variant: Precision = "fp32" if "fp32" in manifest.variants else "int8"
+    if variant not in manifest.variants:
+        raise SourceError(
+            f"{folder} has neither an fp32 nor an int8 graph to take weights from; name another folder",
+            path=str(folder),
+        )
+    graph = onnx.load(folder / manifest.variants[variant])
+    found = _weights(graph, folder, variant)
     config = _config(found)
     head = {name: value for name, value in found.items() if name.startswith(("bert.pooler.", "classifier."))}
     config.update(
-        {"num_attention_heads": config["hidden_size"] // _head_size(folder, manifest, found, config)}
+        {
+            "num_attention_heads": _attention_heads(
+                folder, manifest, found, config, _stated_heads(graph), variant
+            )
+        }
     )
     config["architectures"] = [
         "BertForSequenceClassification" if "classifier.weight" in head else "BertModel"
     ]
     prefix = "" if "classifier.weight" in head else "bert."
     tensors = {
-        name.removeprefix(prefix): torch.from_numpy(np.ascontiguousarray(value))
+        name.removeprefix(prefix): torch.from_numpy(np.array(value, order="C"))
         for name, value in found.items()
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -86,16 +105,32 @@ def take_weights(folder: Path, out: Path) -> None:
     (out / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     shutil.copyfile(folder / TOKENIZER, out / TOKENIZER)
     (out / "tokenizer_config.json").write_text(
-        json.dumps(
-            {"tokenizer_class": "BertTokenizerFast", "model_max_length": manifest.max_length, **_SPECIAL}
-        ),
-        encoding="utf-8",
+        json.dumps({"model_max_length": manifest.max_length, **_tokenizer_settings(folder)}), encoding="utf-8"
     )
 
 
-def _weights(model: onnx.ModelProto, folder: Path) -> Weights:
+def _tokenizer_settings(folder: Path) -> dict[str, str]:
+    """Return the class of the tokenizer and its special tokens. Raises SourceError for unknown ones."""
+    tokenizer = open_tokenizer(folder / TOKENIZER)
+    for name, special in (("BertTokenizerFast", _SPECIAL), ("PreTrainedTokenizerFast", _SPECIAL_XLM)):
+        if all(tokenizer.token_to_id(special[role]) is not None for role in ("cls_token", "pad_token")):
+            return {"tokenizer_class": name, **special}
+    raise SourceError(
+        f"the tokenizer of {folder} has neither the special tokens of BERT, such as [CLS], nor those of "
+        "XLM-R, such as <s>; start from another model",
+        path=str(folder),
+    )
+
+
+def _weights(model: onnx.ModelProto, folder: Path, variant: Precision) -> Weights:
     """Return all weights under the names of ``BertForSequenceClassification``."""
     stored = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    # The exporter stores equal weights once, and gives them their other names by Identity.
+    stored |= {
+        node.output[0]: stored[node.input[0]]
+        for node in model.graph.node
+        if node.op_type == "Identity" and node.input[0] in stored
+    }
     found: Weights = {}
     for name, value in stored.items():
         plain = name if name.startswith(("bert.", "classifier.")) else f"bert.{name}"
@@ -122,7 +157,7 @@ def _weights(model: onnx.ModelProto, folder: Path) -> Weights:
     layers = {int(part[1]) for name in found if (part := re.match(r"bert\.encoder\.layer\.(\d+)\.", name))}
     if not layers or "bert.embeddings.word_embeddings.weight" not in found:
         raise SourceError(
-            f"the int8 graph in {folder} has no weights of a BERT under the names of torch's exporter; "
+            f"the {variant} graph in {folder} has no weights of a BERT under the names of torch's exporter; "
             "start from another model",
             path=str(folder),
         )
@@ -130,8 +165,10 @@ def _weights(model: onnx.ModelProto, folder: Path) -> Weights:
 
 
 def _table(stored: Mapping[str, npt.NDArray[Any]], name: str) -> npt.NDArray[np.float32] | None:
-    """Return an embedding table, whichever of both int8 forms it has; None where there is none in int8."""
+    """Return an embedding table, whichever form it has, one of two of int8 or fp32; None without one."""
     for start in (f"bert.{name}", name):
+        if start in stored:
+            return np.asarray(stored[start], dtype=np.float32)
         if f"{start}/int8" in stored:
             return np.asarray(
                 stored[f"{start}/int8"] * stored[f"{start}/scale"].reshape(-1, 1), dtype=np.float32
@@ -144,7 +181,9 @@ def _table(stored: Mapping[str, npt.NDArray[Any]], name: str) -> npt.NDArray[np.
 
 
 def _matrix(node: onnx.NodeProto, stored: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32] | None:
-    """Return a linear map, float32, (inputs, outputs): int8 numbers x scale, x the factors before it."""
+    """Return a linear map, float32, (inputs, outputs): int8 numbers x scale, x the factors before it; or the
+    map of an fp32 graph as it is.
+    """
     name = node.input[1]
     if name not in stored:
         return None
@@ -154,6 +193,8 @@ def _matrix(node: onnx.NodeProto, stored: Mapping[str, npt.NDArray[Any]]) -> npt
         factors = stored.get(f"{node.input[2].removesuffix('/scale')}/factors")
         matrix = stored[name].astype(np.float32) * scale
         return np.asarray(matrix if factors is None else factors[:, None] * matrix, dtype=np.float32)
+    if node.op_type == "MatMul":
+        return np.asarray(stored[name], dtype=np.float32)
     start = name.removesuffix("_quantized")
     zero = stored[f"{start}_zero_point"].astype(np.int32)
     return np.asarray((stored[name].astype(np.int32) - zero) * stored[f"{start}_scale"], dtype=np.float32)
@@ -178,25 +219,48 @@ def _config(found: Weights) -> dict[str, Any]:
     }
 
 
-def _head_size(folder: Path, manifest: Manifest, found: Weights, config: dict[str, Any]) -> int:
-    """Return the size of an attention head: the one with which the weights give what the graph gives."""
+def _stated_heads(model: onnx.ModelProto) -> int | None:
+    """Return the number of attention heads that the graph states, None where it states none."""
+    stated = {
+        attribute.i
+        for node in model.graph.node
+        if node.op_type == "MultiHeadAttention"
+        for attribute in node.attribute
+        if attribute.name == "num_heads"
+    }
+    return stated.pop() if len(stated) == 1 else None
+
+
+def _attention_heads(
+    folder: Path,
+    manifest: Manifest,
+    found: Weights,
+    config: dict[str, Any],
+    stated: int | None,
+    variant: Precision,
+) -> int:
+    """Return the number of attention heads: the one with which the weights give what the graph gives.
+
+    ``stated`` is the number that the graph states; None tries those of ``_HEAD_SIZES``.
+    """
     body = {
-        name.removeprefix("bert."): torch.from_numpy(np.ascontiguousarray(value))
+        name.removeprefix("bert."): torch.from_numpy(np.array(value, order="C"))
         for name, value in found.items()
         if name.startswith("bert.")
     }
-    expected = _graph_result(folder, manifest)
+    hidden, expected = config["hidden_size"], _graph_result(folder, manifest, variant)
+    tried = [hidden // size for size in _HEAD_SIZES if hidden % size == 0] if stated is None else [stated]
     near: dict[int, float] = {}
-    for size in (size for size in _HEAD_SIZES if config["hidden_size"] % size == 0):
-        settings = BertConfig(**{**config, "num_attention_heads": config["hidden_size"] // size})
+    for heads in tried:
+        settings = BertConfig(**{**config, "num_attention_heads": heads})
         model = BertModel(settings, add_pooling_layer="pooler.dense.weight" in body)
         model.load_state_dict(body, strict=False)
-        near[size] = _agreement(model.eval(), folder, manifest, found, expected)
-    best = max(near, key=near.__getitem__)
-    if near[best] < _NEAREST:
+        near[heads] = _agreement(model.eval(), folder, manifest, found, expected)
+    best = max(near, key=near.__getitem__, default=0)
+    if near.get(best, 0.0) < _NEAREST:
         raise SourceError(
-            f"the weights taken out of the int8 graph in {folder} do not give what the graph gives: "
-            f"{near[best]:.3f}, and {_NEAREST} is the least; start from another model",
+            f"the weights taken out of the {variant} graph in {folder} do not give what the graph gives: "
+            f"{near.get(best, 0.0):.3f}, and {_NEAREST} is the least; start from another model",
             path=str(folder),
         )
     return best
@@ -212,12 +276,12 @@ _TEXTS = (
 )
 
 
-def _graph_result(folder: Path, manifest: Manifest) -> npt.NDArray[np.float32]:
+def _graph_result(folder: Path, manifest: Manifest, variant: Precision) -> npt.NDArray[np.float32]:
     """Return what the graph gives: vectors of the texts, or logits of the first text with every text."""
     if manifest.bi_encoder is not None:
-        with BiEncoder(folder, variant="int8") as embedder:
+        with BiEncoder(folder, variant=variant) as embedder:
             return np.asarray(embedder.embed(list(_TEXTS)), dtype=np.float32)
-    with CrossEncoder(folder, variant="int8") as reranker:
+    with CrossEncoder(folder, variant=variant) as reranker:
         return reranker.score(_TEXTS[0], list(_TEXTS)).values
 
 
