@@ -89,9 +89,8 @@ def cascade(
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
-    """Compare ways to read less: the share of a whole window's multiply-adds, which is the same on every
-    machine, and nDCG@10 in the order of a search, of a smaller window, a cascade and a window that ends by
-    itself.
+    """Compare ways to read less of a window: multiply-adds and nDCG@10 of a smaller window, a cascade of two
+    models and a window that ends by itself.
     """
     check_evaluate("the bench")
     from ..models.load import load_embedder, model_folder
