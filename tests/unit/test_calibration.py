@@ -20,11 +20,11 @@ from es_rerank.cli.app import app
 from es_rerank.collection import held_out
 from es_rerank.errors import SettingsError
 from es_rerank.models.manifest import read_manifest
+from es_rerank.research.logistic_line import Line
 from es_rerank.research.training.calibration import learn
 from es_rerank.research.training.calibration_fit import (
     ORDERS,
     JudgedWindow,
-    Line,
     Order,
     by_collection,
     choose,

@@ -17,8 +17,8 @@ from es_rerank.cli.app import app
 from es_rerank.errors import SettingsError, SourceError
 from es_rerank.models.contracts import BlendRecord, CalibrationRecord, PairRecord
 from es_rerank.models.manifest import read_manifest
+from es_rerank.research.logistic_line import LEAST_SLOPE
 from es_rerank.research.tuning.fitting import (
-    LEAST_SLOPE,
     SHARES,
     fit_line,
     fit_order,

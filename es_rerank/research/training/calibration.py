@@ -22,11 +22,10 @@ from ...models.contracts import CalibrationRecord
 from ...retrievers.ranking.rerank import is_left_alone
 from ...scores import logistic
 from ...types import Blend, Calibration, FirstStageKind, FloatArray
+from ..logistic_line import Doubles, Line
 from ..reliability import reliability
 from .calibration_fit import (
-    Doubles,
     JudgedWindow,
-    Line,
     Order,
     choose,
     fit_blend,

@@ -14,13 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 
 from ...retrievers.ranking.rerank import agreement, calibrated, is_left_alone
 from ...scores import ranked, standardise
 from ...types import Blend, FloatArray
-
-Doubles = npt.NDArray[np.float64]
+from ..logistic_line import Doubles, Line, fitted_line
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
 """Weights of the standardised first-stage score that are tried, relative to the spread of the logits."""
@@ -43,14 +41,11 @@ calibration error of a pair over all nine is 0.044 with 0 such hits, 0.040 with 
 BM25. Where half of what is judged is relevant (product questions), 3 lower it from 0.25 to 0.19.
 """
 
-_PRIOR = 1e-3
-"""Weight of the ridge on the slope: it keeps the slope finite where the labels separate the hits."""
+_RIDGE = Line(1e-3, 0.0)
+"""The ridge is on the slope only; the weights of all windows sum to 1."""
 
 _EQUAL = 1e-9
 """Means of nDCG@10 that differ by less are equal."""
-
-_LEAST_SLOPE = 1e-3
-"""Probabilities never turn an order around, whatever the labels say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,42 +161,9 @@ def choose(windows: Sequence[JudgedWindow], gained: Doubles) -> Order:
     return ORDERS[max(simple, key=lambda place: (ORDERS[place].weight, mean[place]))]
 
 
-class Line(NamedTuple):
-    """Log-odds = ``slope`` * x + ``intercept``."""
-
-    slope: float
-    intercept: float
-
-    def of(self, values: FloatArray) -> FloatArray:
-        """Return the log-odds of ``values``, float32, (n,)."""
-        return np.asarray(self.slope * values + self.intercept, dtype=np.float32)
-
-
 def fit_line(values: Sequence[FloatArray], labels: Sequence[FloatArray], weights: Doubles) -> Line:
-    """Return the line of a logistic regression of the labels, (n,) for each window, on the values, (n,).
-
-    Labels between 0 and 1 are probabilities; NaN is left out. ``weights`` has a number for each window, which
-    its labels share. Without a known label the line is (1, 0).
-    """
-    known = [~np.isnan(own) for own in labels]
-    if not any(k.any() for k in known):
-        return Line(1.0, 0.0)
-    x = np.concatenate([v[k] for v, k in zip(values, known, strict=True)]).astype(np.float64)
-    y = np.concatenate([own[k] for own, k in zip(labels, known, strict=True)]).astype(np.float64)
-    share = np.concatenate(
-        [np.full(int(k.sum()), w / max(int(k.sum()), 1)) for w, k in zip(weights, known, strict=True)]
-    )
-
-    def loss(line: Doubles) -> tuple[float, Doubles]:
-        odds = line[0] * x + line[1]
-        wrong = share * (1.0 / (1.0 + np.exp(-np.clip(odds, -500, 500))) - y)
-        value = (share * (np.logaddexp(0.0, odds) - y * odds)).sum() + _PRIOR / 2 * line[0] ** 2
-        return float(value), np.array([wrong @ x + _PRIOR * line[0], wrong.sum()])
-
-    found = minimize(
-        loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[(_LEAST_SLOPE, None), (None, None)]
-    )
-    return Line(float(found.x[0]), float(found.x[1]))
+    """Return the line of ``fitted_line`` with the ridge of a calibration."""
+    return fitted_line(values, labels, weights.tolist(), ridge=_RIDGE)
 
 
 def fit_pair(windows: Sequence[JudgedWindow]) -> Line:

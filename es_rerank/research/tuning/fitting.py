@@ -7,7 +7,6 @@ probabilities of the log-odds and do not change the order, are fitted by logisti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +14,14 @@ import numpy.typing as npt
 from ...retrievers.ranking.rerank import calibrated, is_left_alone
 from ...scores import standardise
 from ...types import Blend, FloatArray
+from ..logistic_line import Line, fitted_line
 from .windows import Window
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Shares of the first stage in the order that are tried: 0 is the model alone, 1 the first stage alone."""
 
-LEAST_SLOPE = 1e-3
-"""Probabilities never turn the order around, whatever the judgements say."""
-
-_PRIOR = 0.01
-"""Weight of the ridge, in queries: it keeps the slope finite where judgements separate the hits perfectly."""
+_RIDGE = Line(0.01, 0.01)
+"""Weight of the ridge, in queries: few judgements may separate the hits perfectly, or be of one kind."""
 
 _DIGITS = 6
 """Decimals of coefficients: with the least slope and the least share, none is rounded to zero."""
@@ -37,13 +34,6 @@ Labels = Callable[[Window], FloatArray]
 
 Quality = Callable[[Sequence[Window], Sequence[FloatArray]], npt.NDArray[np.float64]]
 """Returns nDCG@10 of every window, (n,), ordered by the values that are given for each."""
-
-
-class Line(NamedTuple):
-    """A probability's log-odds: ``slope`` * x + ``intercept``."""
-
-    slope: float
-    intercept: float
 
 
 def log_odds(windows: Iterable[Window], blend: Blend | None) -> list[FloatArray]:
@@ -110,28 +100,11 @@ def with_probabilities(windows: Sequence[Window], blend: Blend | None, labels: L
 def fit_line(windows: Sequence[tuple[FloatArray, FloatArray]]) -> Line:
     """Return the line of a logistic regression over the known labels, given as (x, labels) for each window.
 
-    Every window has the same weight. A small ridge on the slope (``_PRIOR``) keeps it finite. The slope is at
-    least ``LEAST_SLOPE``. Without a known label the line is (1, 0).
+    Every window has the same weight. A small ridge (``_RIDGE``) keeps the line finite. Without a known label
+    the line is (1, 0).
     """
-    known = [(x[~np.isnan(y)].astype(np.float64), y[~np.isnan(y)].astype(np.float64)) for x, y in windows]
-    known = [(x, y) for x, y in known if len(y)]
-    if not known:
-        return Line(1.0, 0.0)
-    x, y = (np.concatenate(parts) for parts in zip(*known, strict=True))
-    weight = np.concatenate([np.full(len(labels), 1.0 / len(labels)) for _, labels in known])
-
-    def loss(line: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        odds = line[0] * x + line[1]
-        wrong = weight * (1.0 / (1.0 + np.exp(-np.clip(odds, -500, 500))) - y)
-        value = (weight * (np.logaddexp(0.0, odds) - y * odds)).sum() + 0.5 * _PRIOR * (line**2).sum()
-        return float(value), np.array([wrong @ x, wrong.sum()]) + _PRIOR * line
-
-    from scipy.optimize import minimize  # noqa: PLC0415 takes a second to import, which no help should pay
-
-    found = minimize(
-        loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[(LEAST_SLOPE, None), (None, None)]
-    )
-    return Line(float(found.x[0]), float(found.x[1]))
+    values, labels = [x for x, _ in windows], [own for _, own in windows]
+    return fitted_line(values, labels, [1.0] * len(windows), ridge=_RIDGE)
 
 
 def fit_pair(windows: Sequence[Window], labels: Labels) -> Line:

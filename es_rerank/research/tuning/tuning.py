@@ -14,7 +14,8 @@ from ...retrievers.grammar.tree import FirstStage
 from ...retrievers.planning.first_stage import KIND_OF
 from ...scores import pair_log_odds
 from ...types import Blend, Calibration, FloatArray
-from .fitting import Line, fit_order, fit_pair, log_odds, with_probabilities
+from ..logistic_line import Line
+from .fitting import fit_order, fit_pair, log_odds, with_probabilities
 from .judgements import kept_for_verdict
 from .verdict import LEAST_QUERIES, Judged, Ratings, calibration_error, judged, squared_errors
 from .windows import Window
@@ -125,24 +126,30 @@ def tuned(
     embedder: str | None,
     seed: int,
     anyway: bool = False,
+    before: Mapping[FirstStage, Sequence[Window]] | None = None,
+    versions: int = 1,
 ) -> Tuned:
     """Return the tuned blend of each first stage and the tuned pair, each with its verdict.
 
     ``embedder`` is the name of the embedder of the index (``retrievers.planning.first_stage.origin``), None
-    if it is not known. With ``anyway`` the tuned order of every blend is taken. Raises SourceError when a
-    first stage finds too few relevant documents.
+    if it is not known. With ``anyway`` the tuned order of every blend is taken. ``before`` has the same
+    windows with the logits of the shipped weights, where ``windows`` are of other ones. ``versions`` counts
+    the models that the kept half compares with the shipped one; the level is divided by it too. Raises
+    SourceError when a first stage finds too few relevant documents.
     """
-    calibration = shipped or Calibration()
+    calibration, start, tests = shipped or Calibration(), before or windows, len(windows) * versions
     stages = [
-        _stage(name, own, ratings, calibration, embedder, seed, len(windows), anyway=anyway)
+        _stage(name, own, start[name], ratings, calibration, embedder, seed, tests, anyway=anyway)
         for name, own in windows.items()
     ]
-    return Tuned(stages=stages, pair=_pair(_pairs(windows), ratings, calibration, seed, len(windows) + 1))
+    pair = _pair(_pairs(windows), _pairs(start), ratings, calibration, seed, tests + versions)
+    return Tuned(stages=stages, pair=pair)
 
 
 def _stage(
     name: FirstStage,
     windows: Sequence[Window],
+    start: Sequence[Window],
     ratings: Ratings,
     calibration: Calibration,
     embedder: str | None,
@@ -162,12 +169,12 @@ def _stage(
             "this --first-stage out"
         )
     after = fit_order(learned, before, ratings.ndcg, ratings.labels)
-    order = judged(
-        ratings.ndcg(kept, log_odds(kept, before)), ratings.ndcg(kept, log_odds(kept, after)), tests=tests
-    )
+    _, kept_before = _halves(start, ratings, seed)
+    odds_before = log_odds(kept_before, before)
+    order = judged(ratings.ndcg(kept, odds_before), ratings.ndcg(kept, log_odds(kept, after)), tests=tests)
     ordered = anyway or order.outcome == "better"
     taken = after if ordered else with_probabilities(learned, before, ratings.labels)
-    odds_before, odds_after = log_odds(kept, before), log_odds(kept, taken)
+    odds_after = log_odds(kept, taken)
     brier = _brier(kept, odds_before, odds_after, ratings, tests + 1)
     sure = brier is not None and brier.outcome == "better"
     error = calibration_error(kept, odds_after, ratings.labels)
@@ -187,14 +194,19 @@ def _stage(
 
 
 def _pair(
-    windows: Sequence[Window], ratings: Ratings, calibration: Calibration, seed: int, tests: int
+    windows: Sequence[Window],
+    start: Sequence[Window],
+    ratings: Ratings,
+    calibration: Calibration,
+    seed: int,
+    tests: int,
 ) -> PairVerdict:
     learned, kept = _halves(windows, ratings, seed)
+    _, kept_before = _halves(start, ratings, seed)
     line: Line = fit_pair(learned, ratings.labels)
     after = Calibration(line.slope, line.intercept)
-    odds_before, odds_after = (
-        [pair_log_odds(window.logits, which) for window in kept] for which in (calibration, after)
-    )
+    odds_before = [pair_log_odds(window.logits, calibration) for window in kept_before]
+    odds_after = [pair_log_odds(window.logits, after) for window in kept]
     brier = _brier(kept, odds_before, odds_after, ratings, tests)
     error = calibration_error(kept, odds_after, ratings.labels)
     return PairVerdict(
