@@ -33,7 +33,7 @@ from es_rerank.models.wrappers.wrapped import expected_s
 from es_rerank.node.checks import check_model
 from es_rerank.retrievers.ranking.rerank import rank
 from es_rerank.scores import standardise
-from es_rerank.types import Blend, Candidate, FirstStageScores, Passage, Scores
+from es_rerank.types import Aggregation, Blend, Candidate, FirstStageScores, Passage, Scores
 
 QUERY = "who signed the treaty"
 PASSAGES = [f"passage {number} of {'many words ' * (number % 7)}" for number in range(40)]
@@ -343,6 +343,20 @@ def test_of_a_document_that_was_read_the_estimates_do_not_count() -> None:
     assert (first.candidate.id, first.logit, first.passage) == ("0", 1.0, pieces[1])
     assert (second.candidate.id, second.logit, second.passage) == ("1", 0.5, pieces[0])
     assert [hit.candidate.id for hit in rank(window, given, None, min_score=0.7).hits] == ["0"]
+
+
+def test_in_a_mean_the_passages_count_that_were_only_estimated() -> None:
+    """Only the best passages of a document are read, and their mean alone is too high."""
+    pieces = (Passage("a", 0, 1), Passage("b", 1, 2))
+    window = [Candidate("i", str(number), 1.0, number + 1, passages=pieces) for number in range(2)]
+    given = replace(
+        Scores.of([3.0, -5.0, 1.0, 1.0]), estimated=np.asarray([False, True, False, False], dtype=np.bool_)
+    )
+    for aggregation in (Aggregation("mean"), Aggregation("top_k_mean", 2)):
+        ranking = rank(window, given, None, aggregation=aggregation)
+        assert [(hit.candidate.id, hit.logit) for hit in ranking.hits] == [("1", 1.0), ("0", -1.0)]
+        assert ranking.estimated == 0
+    assert [hit.candidate.id for hit in rank(window, given, None).hits] == ["0", "1"]
 
 
 def test_an_estimate_is_never_above_what_was_read() -> None:

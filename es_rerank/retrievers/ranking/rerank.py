@@ -119,13 +119,14 @@ def rank(
     Candidates whose score is below ``min_score``, or whose probability is below ``min_probability``, are left
     out; candidates without a score are kept. Raises ScoreError as ``of_documents`` does.
 
-    Of a document of which a passage was read, its estimates do not count. A document of estimates alone has
+    Of a document of which a passage was read, its estimates count in means only, where a mean over what was
+    read would be one over its best passages. A document of estimates alone has
     for probability what the estimates give, and comes after all that were read: if its score is not below the
     lowest of theirs, the scores of all such documents are lowered in log-odds by the same amount. Only in a
     window that is left alone it keeps its place.
     """
     counts = [len(candidate.texts()) for candidate in candidates]
-    scores, estimated = _without_idle_estimates(scores, counts)
+    scores, estimated = _without_idle_estimates(scores, counts, aggregation)
     logits, best = of_documents(scores, counts, aggregation)
     done = ~np.isnan(logits)
     first_stage = [candidate.score for candidate in candidates]
@@ -166,9 +167,11 @@ def rank(
     )
 
 
-def _without_idle_estimates(scores: Scores, counts: Sequence[int]) -> tuple[Scores, BoolArray]:
-    """Return (scores, estimated): without the estimates of documents of which a text was read, and which
-    documents have nothing else, bool, (n_documents,).
+def _without_idle_estimates(
+    scores: Scores, counts: Sequence[int], aggregation: Aggregation
+) -> tuple[Scores, BoolArray]:
+    """Return (scores, estimated): without the estimates that do not count, of documents of which a text was
+    read, and which documents have nothing else, bool, (n_documents,).
     """
     if scores.estimated is None or len(scores.estimated) != sum(counts):
         return scores, np.zeros(len(counts), dtype=np.bool_)
@@ -177,6 +180,8 @@ def _without_idle_estimates(scores: Scores, counts: Sequence[int]) -> tuple[Scor
     has_read = np.asarray(
         [bool(read[end - count : end].any()) for count, end in zip(counts, ends, strict=True)], dtype=np.bool_
     )
+    if aggregation.kind in ("mean", "top_k_mean"):
+        return scores, ~has_read
     idle = scores.estimated & np.repeat(has_read, counts)
     return replace(scores, done=scores.done & ~idle), ~has_read
 
