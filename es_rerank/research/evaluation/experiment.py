@@ -326,7 +326,8 @@ def result_of(topics: Topics, setup: Setup, observations: dict[str, Observation]
         embedder=setup.embedder,
         model=seen[0].model,
         reranker=setup.reranker or seen[0].model,
-        blend=seen[0].blend,
+        # A search that finds nothing has none.
+        blend=next((observation.blend for observation in seen if observation.blend), None),
         left_alone=sum(observation.left_alone for observation in seen),
         skipped_queries=topics.skipped,
         missing_documents=len(topics.missing),
