@@ -31,7 +31,13 @@ class Truncation(ManifestPart):
     query_share: float = Field(default=BGE_QUERY_SHARE, gt=0, lt=1)
 
 
-class PairRecord(ManifestPart):
+class _Coefficients(ManifestPart):
+    """Coefficients are finite: with others no score would be a number."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class PairRecord(_Coefficients):
     """The coefficients of a pair alone; ``types.Calibration`` says what they multiply.
 
     ``error`` is the expected calibration error of these probabilities, 0..1, on windows that the coefficients
@@ -43,7 +49,7 @@ class PairRecord(ManifestPart):
     error: float | None = Field(default=None, ge=0, le=1)
 
 
-class BlendRecord(ManifestPart):
+class BlendRecord(_Coefficients):
     """The coefficients of ``types.Blend``, which says what each means; ``error`` as in ``PairRecord``."""
 
     logit: float
@@ -113,10 +119,10 @@ class CalibrationRecord(ManifestPart):
         )
 
 
-class _FlatCalibration(ManifestPart):
+class _FlatCalibration(_Coefficients):
     """The form in which manifests and sidecars of earlier releases state a calibration."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
     logit: float = 1.0
     first_stage: float = 0.0

@@ -5,6 +5,7 @@ remedy.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,8 @@ def test_the_flat_calibration_of_an_older_export_is_one_blend(
         ),
         ({"pair": {"logit": 1.0}}, "calibration.pair.intercept"),
         ({"logit": 1.0, "first_stage": "much", "intercept": 0.0}, "calibration"),
+        ({"logit": math.nan, "first_stage": 0.5, "intercept": 0.0}, "finite number"),
+        ({"pair": {"logit": 1.0, "intercept": math.inf}}, "finite number"),
     ],
 )
 def test_a_calibration_that_means_nothing_is_refused(folder: Path, stated: Any, fault: str) -> None:
