@@ -21,10 +21,14 @@ from .output import ElasticsearchUrl, Json, print_json, progress, say
 from .search_options import EmbedderOption, FieldsOption
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..models.manifest import Manifest
-    from ..research.tuning.judgements import Judgements
+    from ..research.tuning.trained import Trained
     from ..research.tuning.tuning import Tuned
     from ..retrievers.planning.index_schema import IndexSchema
+    from ..settings import Settings
+    from .tune_training import JudgedWindows
 
 _STAGES: tuple[FirstStage, ...] = get_args(FirstStage)
 
@@ -106,36 +110,43 @@ def tune(
     keep_anyway: Annotated[
         bool, typer.Option("--keep-anyway", help="Write the tuned model even if it is not better.")
     ] = False,
+    train: Annotated[
+        bool,
+        typer.Option(
+            "--train",
+            help="Train the model's weights too (extra train). Needs --out and about 100 judged queries.",
+        ),
+    ] = False,
     elasticsearch_url: ElasticsearchUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Fit a reranker's blends and probabilities to an index by judgements or clicks; half of the queries say
-    whether it is better.
+    """Fit a reranker's blends and probabilities to an index by judgements or clicks, and with --train its
+    weights; half of the queries say whether it is better.
     """
     check_evaluate("tuning")
     from ..client import RerankClient
-    from ..models.finding import manifest_of, model_folder
     from ..models.load import embedder_of, reranker_of
     from ..models.wrappers.cached import ScoreCache
-    from ..research.tuning.folder import check_out, write_tuned
+    from ..research.tuning.folder import check_out
     from ..research.tuning.judgements import says_what_is_irrelevant
     from ..research.tuning.loading import Options, load_judgements
-    from ..research.tuning.tuning import check_queries, tuned
+    from ..research.tuning.texts_read import NotedTexts
+    from ..research.tuning.tuning import check_queries
     from ..research.tuning.verdict import Ratings
     from ..research.tuning.windows import Search, in_index, search_all, with_relevant
     from ..retrievers.execution.questions import schema_for_question
     from ..retrievers.planning.first_stage import origin
     from ..settings import read_settings
     from .connection import BULK_TIMEOUT_S, connect
+    from .tune_training import JudgedWindows
     from .tuning_tables import show, show_counts
 
     settings = read_settings()
     named = reranker or settings.reranker
-    _check(named, first_stage, out, keep_anyway=keep_anyway)
+    _check(named, first_stage, out, keep_anyway=keep_anyway, train=train)
     if out is not None:
         check_out(out)
-    folder = model_folder(named)
-    manifest = manifest_of(folder)
+    folder, manifest = _model(named, train=train)
     with ExitStack() as stack:
         plain = stack.enter_context(connect(elasticsearch_url, settings, request_timeout_s=BULK_TIMEOUT_S))
         schema = schema_for_question(plain, index)
@@ -146,9 +157,12 @@ def tune(
         check_queries(list(found.ratings), seed)
         stages = _stages(first_stage, schema, embedder, index)
         bi_encoder = None if stages == ["bm25"] else stack.enter_context(embedder_of(settings, embedder))
+        cache = ScoreCache()
+        scores = stack.enter_context(reranker_of(settings, named, cache=None if train else cache))
+        noted = NotedTexts(scores, cache) if train else None
         searcher = RerankClient(
             plain,
-            reranker=stack.enter_context(reranker_of(settings, named, cache=ScoreCache())),
+            reranker=noted or scores,
             embedder=bi_encoder,
             timeout_s=None,
             plugin="never",
@@ -161,23 +175,86 @@ def tune(
             found,
             stages,
             on_progress=lambda done: bar.update(bar.task_ids[0], completed=done),
+            noted=noted,
         )
     unknown = says_what_is_irrelevant(found, relevant_from)
     ratings = Ratings(found.ratings, relevant_from, unjudged_count=not unknown)
     used = () if bi_encoder is None else (bi_encoder.name,)
     known = origin("dense", schema.embedders, used).embedder
-    result = tuned(windows, ratings, manifest.coefficients(), embedder=known, seed=seed, anyway=keep_anyway)
-    report = _report(
-        index, manifest, search.window, seed, found, "left out" if unknown else "not relevant", result
+    said = {
+        "index": index,
+        "reranker": manifest.name,
+        "window": search.window,
+        "seed": seed,
+        "judgements": dict(found.counts),
+        "queries": _halves(list(found.ratings), seed),
+        "unjudged": "left out" if unknown else "not relevant",
+    }
+    judged = JudgedWindows(windows, ratings, known, seed)
+    answer, result, trained = _fitted(
+        folder, manifest, judged, said, settings, out, train=train, anyway=keep_anyway
     )
-    written = out is not None and (result.better or keep_anyway)
-    if written and out is not None:
-        write_tuned(folder, out, result.record(manifest.calibration, anyway=keep_anyway), report)
-    answer = {**report, "written": str(out) if written else None}
-    print_json(answer) if as_json else show(answer, result)
+    print_json(answer) if as_json else show(answer, result, trained)
 
 
-def _check(named: str, first_stage: list[str] | None, out: Path | None, *, keep_anyway: bool) -> None:
+def _fitted(
+    folder: Path,
+    manifest: Manifest,
+    judged: JudgedWindows,
+    said: Mapping[str, Any],
+    settings: Settings,
+    out: Path | None,
+    *,
+    train: bool,
+    anyway: bool,
+) -> tuple[dict[str, Any], Tuned, Trained | None]:
+    """Fit, train, judge, and write what is better; return the answer and the verdicts.
+
+    ``said`` begins the answer. ``train`` needs ``out``.
+    """
+    from ..research.tuning.folder import scratch_beside, write_tuned
+    from ..research.tuning.trained import VERSIONS, weights_taken
+    from ..research.tuning.tuning import tuned
+    from .stopping import signals_as_exit
+    from .tune_training import trained_model
+
+    windows, ratings, embedder, seed = judged
+    result = tuned(
+        windows,
+        ratings,
+        manifest.coefficients(),
+        embedder=embedder,
+        seed=seed,
+        anyway=anyway,
+        versions=VERSIONS if train else 1,
+    )
+    with ExitStack() as stack:
+        trained, made = None, folder
+        if train and out is not None:
+            stack.enter_context(signals_as_exit())
+            scratch = Path(stack.enter_context(scratch_beside(out)))
+            made, trained = trained_model(folder, manifest, judged, scratch, settings)
+        weights = weights_taken(result, trained, anyway=anyway)
+        taken = trained if weights == "trained" else None
+        better = result.better if taken is None else taken.better
+        report = {
+            **said,
+            "outcome": "better" if better else "not better",
+            **result.as_json(),
+            **({} if trained is None else {"weights": weights, "training": trained.model_dump(mode="json")}),
+        }
+        written = better or anyway
+        if out is not None and written:
+            if taken is None:
+                write_tuned(folder, out, result.record(manifest.calibration, anyway=anyway), report)
+            else:
+                write_tuned(made, out, taken.record(manifest.calibration), report)
+    return {**report, "written": str(out) if out is not None and written else None}, result, trained
+
+
+def _check(
+    named: str, first_stage: list[str] | None, out: Path | None, *, keep_anyway: bool, train: bool
+) -> None:
     """Check the options that need neither Elasticsearch nor a model. Raises SettingsError."""
     from ..models.spec import parse_model
 
@@ -191,8 +268,22 @@ def _check(named: str, first_stage: list[str] | None, out: Path | None, *, keep_
             f"--reranker {masked(named)} is of the kind {kind} and has no calibration of its own; name a "
             "bundled model, an exported folder or a Hub id"
         )
+    if train and out is None:
+        raise SettingsError("--train makes a new model; name its folder with --out")
     if keep_anyway and out is None:
         raise SettingsError("--keep-anyway writes a tuned model; name its folder with --out")
+
+
+def _model(named: str, *, train: bool) -> tuple[Path, Manifest]:
+    """Return a reranker's folder and manifest. With ``train``, raises what ``check_train`` raises."""
+    from ..models.finding import manifest_of, model_folder
+    from .tune_training import check_train
+
+    folder = model_folder(named)
+    manifest = manifest_of(folder)
+    if train:
+        check_train(manifest)
+    return folder, manifest
 
 
 def _stages(
@@ -221,26 +312,8 @@ def _stages(
     return [stage for stage in _STAGES if allowed[stage]]
 
 
-def _report(
-    index: str,
-    manifest: Manifest,
-    window: int,
-    seed: int,
-    found: Judgements,
-    unjudged: str,
-    result: Tuned,
-) -> dict[str, Any]:
+def _halves(queries: list[str], seed: int) -> dict[str, int]:
     from ..research.tuning.judgements import kept_for_verdict
 
-    kept = sum(kept_for_verdict(query, seed) for query in found.ratings)
-    return {
-        "index": index,
-        "reranker": manifest.name,
-        "window": window,
-        "seed": seed,
-        "judgements": dict(found.counts),
-        "queries": {"learned_from": len(found.ratings) - kept, "kept": kept},
-        "unjudged": unjudged,
-        "outcome": "better" if result.better else "not better",
-        **result.as_json(),
-    }
+    kept = sum(kept_for_verdict(query, seed) for query in queries)
+    return {"learned_from": len(queries) - kept, "kept": kept}

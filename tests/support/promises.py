@@ -634,6 +634,11 @@ fits the blends and probabilities of a reranker to your index by judgements or c
 says on half of the queries whether it is better
     tests/node/test_tune.py::test_random_judgements_are_not_better_and_nothing_is_written
     tests/unit/test_judgements.py::test_about_half_of_the_queries_are_kept_and_the_seed_draws_others
+`--train` trains the weights too
+    tests/parity/test_tune_training.py::test_a_training_finds_what_decides_relevance
+    tests/parity/test_tune_training.py::test_a_training_on_judgements_by_chance_is_not_better
+    tests/unit/test_tune_lists.py::test_training_without_a_folder_is_refused_before_anything_is_asked
+    tests/unit/test_startup.py::test_training_a_tuned_model_says_that_its_extra_is_missing
 learns the calibrations of a cross-encoder: of a pair alone, and of its blend with each first stage
     tests/unit/test_calibration.py::test_the_command_writes_into_the_manifest_what_it_learned
     tests/unit/test_startup.py::test_what_measures_says_which_extra_is_missing

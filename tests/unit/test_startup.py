@@ -271,3 +271,15 @@ def test_what_measures_says_which_extra_is_missing(command: str, missing: tuple[
         f"needs libraries that are not installed: {', '.join(missing)}; "
         f"install the extra with: {install_command('evaluate')}"
     )
+
+
+def test_training_a_tuned_model_says_that_its_extra_is_missing(tmp_path: Path) -> None:
+    """Before anything is searched: there is no Elasticsearch."""
+    command = ("tune", "index", "judgements.csv", "--train", "--out", str(tmp_path / "tuned"))
+    done = _python(_main(*command), missing=("onnx", "torch"))
+    assert (done.stdout, _end(done)["code"]) == ("", outcome_of(MissingExtraError("")).exit_code)
+    (sentence, _) = done.stderr.splitlines()
+    assert sentence.endswith(
+        "--train needs libraries that are not installed: onnx, torch; "
+        f"install the extra with: {install_command('train')}"
+    )

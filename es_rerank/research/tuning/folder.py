@@ -32,6 +32,11 @@ def check_out(out: Path) -> None:
         raise SettingsError(f"--out {out}: there is no folder {out.absolute().parent}; make it first")
 
 
+def scratch_beside(out: Path) -> tempfile.TemporaryDirectory[str]:
+    """Return a temporary folder beside ``out``, on the same disk. It is removed when its block ends."""
+    return tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name}.")
+
+
 def write_tuned(
     model: Path, out: Path, calibration: CalibrationRecord, report: Mapping[str, Any]
 ) -> Manifest:
@@ -44,7 +49,7 @@ def write_tuned(
     manifest = read_manifest(model)
     name = manifest.name if manifest.name.endswith(TUNED) else manifest.name + TUNED
     changed = manifest.model_copy(update={"name": name, "calibration": calibration})
-    with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name}.") as scratch:
+    with scratch_beside(out) as scratch:
         made = Path(scratch) / out.name
         made.mkdir()
         for file in (*manifest.files, *([_CARD] if (model / _CARD).is_file() else [])):

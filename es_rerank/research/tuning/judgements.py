@@ -107,8 +107,27 @@ def kept_for_verdict(query: str, seed: int) -> bool:
     odd. Upper case and white space do not count, so that spellings of one query stay in one half. A query
     stays in its half when others are added.
     """
+    return int.from_bytes(_digest(query, seed)[:8], "big") % 2 == 1
+
+
+def is_trained_on(query: str, seed: int) -> bool:
+    """Return whether a training may read a query: two thirds of the half that is learned from.
+
+    Weights know the queries that they were trained on, so blends and probabilities of a trained model are
+    fitted to the other third. The rule: the query is not kept, and the second 8 bytes of the same digest are
+    no multiple of 3.
+    """
+    return not kept_for_verdict(query, seed) and int.from_bytes(_digest(query, seed)[8:16], "big") % 3 != 0
+
+
+def is_fitted_on(query: str, seed: int) -> bool:
+    """Return whether a trained model's blends and probabilities are fitted to a query: the other third."""
+    return not (kept_for_verdict(query, seed) or is_trained_on(query, seed))
+
+
+def _digest(query: str, seed: int) -> bytes:
     text = f"{seed}\n{' '.join(query.casefold().split())}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 2 == 1
+    return hashlib.sha256(text.encode()).digest()
 
 
 def says_what_is_irrelevant(judgements: Judgements, relevant_from: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from ...client import RerankClient
+    from .texts_read import NotedTexts
 
 _IDS_AT_ONCE = 1_000
 """Ids in one request; with ``_HITS`` an id may have several documents."""
@@ -30,12 +31,20 @@ OnQueriesDone = Callable[[int], None]
 """Called after every query with the number of queries that are done."""
 
 
+class Read(NamedTuple):
+    """The texts that were read for a hit, and the position of the one whose logit is the hit's."""
+
+    texts: tuple[str, ...]
+    best: int
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """The first-stage hits of one query, best first.
 
     ``logits``: the model's, float32, (n,). ``first_stage``: the first stage's scores, float32, (n,).
-    ``ratings``: float32, (n,), NaN where a document is not judged.
+    ``ratings``: float32, (n,), NaN where a document is not judged. ``read``: what the model read for each
+    hit; empty where nobody noted it.
     """
 
     query: str
@@ -43,6 +52,7 @@ class Window:
     logits: FloatArray
     first_stage: FloatArray
     ratings: FloatArray
+    read: tuple[Read, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +130,20 @@ def search_all(
     first_stages: Sequence[FirstStage],
     *,
     on_progress: OnQueriesDone | None = None,
+    noted: NotedTexts | None = None,
 ) -> dict[FirstStage, list[Window]]:
     """Return the windows of every query, by first stage.
 
     The client must have no deadline (``timeout_s=None``). Its reranker should remember its scores, so that a
-    passage is read once, whatever finds it. Raises ModelError for an answer without all scores, and
+    passage is read once, whatever finds it. ``noted`` is this reranker where the windows shall have what it
+    read. Raises ModelError for an answer without all scores, and
     IndexMismatchError when an id occurs twice in a window.
     """
     windows: dict[FirstStage, list[Window]] = {name: [] for name in first_stages}
     for done, (query, rated) in enumerate(judgements.ratings.items(), 1):
         for name, own in windows.items():
-            own.append(_window(client, search, query, rated, name))
+            found = _window(client, search, query, rated, name)
+            own.append(found if noted is None else replace(found, read=noted.taken()))
         if on_progress:
             on_progress(done)
     return windows
