@@ -63,8 +63,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
-            help="JSON file with a recipe, or one of: first, second, third, fourth, zh-en-first, "
-            "zh-en-second."
+            help="JSON file with a recipe, or one of: first, second, third, fourth, left-out, "
+            "two-layers, zh-en-first, zh-en-second."
         ),
     ] = "first",
     as_json: Json = False,

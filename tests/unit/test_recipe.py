@@ -76,10 +76,24 @@ def test_a_round_of_ours_is_read_by_its_name_and_survives_its_own_json(name: str
 def test_what_is_neither_a_round_nor_a_file_is_refused_with_the_rounds_named() -> None:
     with pytest.raises(
         SettingsError,
-        match="fifth is not a training recipe, nor one of first, second, third, fourth, zh-en-first, "
-        "zh-en-second",
+        match="fifth is not a training recipe, nor one of first, second, third, fourth, left-out, "
+        "two-layers, zh-en-first, zh-en-second",
     ):
         read_recipe("fifth")
+
+
+def test_what_is_left_out_is_in_no_source_and_teaches_no_start() -> None:
+    names = {source.collection for source in RECIPES["left-out"].sources}
+    assert names == {source.collection for source in RECIPES["fourth"].sources} - {
+        "scifact",
+        "selqa",
+        "msrd_movies",
+    }
+    assert not {source.without for source in RECIPES["left-out"].sources} & {
+        "scifact",
+        "selqa",
+        "msrd_movies",
+    }
 
 
 def test_the_recipe_in_the_package_is_that_of_the_last_round() -> None:
@@ -99,7 +113,8 @@ def test_nothing_is_trained_on_that_is_kept_for_evaluation(name: str) -> None:
     sources = RECIPES[name].sources
     splits = {source.collection: source.splits for source in sources}
     assert not {"esci_sample", "xquad"} & set(splits)
-    assert (splits["scifact"], splits["selqa"]) == (("train",), ("dev",))
+    assert splits.get("scifact", ("train",)) == ("train",)
+    assert splits.get("selqa", ("dev",)) == ("dev",)
     assert splits.get("cmrc2018", ("trial",)) == ("trial",)
     assert splits.get("drcd", ("dev",)) == ("dev",)
     assert all(split.endswith("_dev") for split in splits.get("product_qa", ()))
