@@ -99,7 +99,7 @@ def weights_taken(fitted: Tuned, trained: Trained | None, *, anyway: bool = Fals
     """Return whose weights are written, if anything is.
 
     The trained ones are taken only if they are better by their own test. Where the fitted order is better
-    too, the queries that neither was fitted to in training say which of both is taken; the kept half is not
+    too, the learned queries that were not trained on say which is taken (``chosen_by``); the kept half is not
     asked again. With ``anyway``, the trained weights are taken unless only the fitted ones are better.
     """
     if trained is None:
