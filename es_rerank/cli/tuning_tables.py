@@ -90,8 +90,11 @@ def _probabilities(result: Tuned, what: str = "tuned") -> Table:
         box=None,
         pad_edge=False,
     )
-    for name in ("of", "Brier shipped", what, "p", "+/-", "ECE shipped", f"ECE {what}", "verdict", "taken"):
-        table.add_column(name, justify="left" if name in ("of", "verdict", "taken") else "right")
+    # Trained weights are taken whole or not at all, so the column tells of them what was fitted.
+    last = "taken" if what == "tuned" else "fitted"
+    names = ("of", "Brier shipped", what, "p", "+/-", "ECE shipped", f"ECE {what}", "verdict", last)
+    for name in names:
+        table.add_column(name, justify="left" if name in ("of", "verdict", last) else "right")
     parts: list[tuple[str, StageVerdict | PairVerdict]] = [("pairs", result.pair)]
     parts += [(stage.first_stage, stage) for stage in result.stages]
     for name, part in parts:
