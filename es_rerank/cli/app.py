@@ -101,8 +101,8 @@ class _Program(LazyGroup):
         ),
         "tune": Entry(
             "tune",
-            "Fit a reranker's blends and probabilities to an index by judgements or clicks; half of the "
-            "queries say whether it is better.",
+            "Fit a reranker's blends and probabilities to an index by judgements or clicks, and with --train "
+            "its weights; half of the queries say whether it is better.",
         ),
         "ingest": Entry(
             "ingest",
