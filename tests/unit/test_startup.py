@@ -276,10 +276,11 @@ def test_what_measures_says_which_extra_is_missing(command: str, missing: tuple[
 def test_training_a_tuned_model_says_that_its_extra_is_missing(tmp_path: Path) -> None:
     """Before anything is searched: there is no Elasticsearch."""
     command = ("tune", "index", "judgements.csv", "--train", "--out", str(tmp_path / "tuned"))
-    done = _python(_main(*command), missing=("onnx", "torch"))
+    needed = ("onnx", "optimum", "sentence_transformers", "torch")
+    done = _python(_main(*command), missing=needed)
     assert (done.stdout, _end(done)["code"]) == ("", outcome_of(MissingExtraError("")).exit_code)
     (sentence, _) = done.stderr.splitlines()
     assert sentence.endswith(
-        "--train needs libraries that are not installed: onnx, torch; "
+        f"--train needs libraries that are not installed: {', '.join(needed)}; "
         f"install the extra with: {install_command('train')}"
     )

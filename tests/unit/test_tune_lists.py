@@ -35,6 +35,7 @@ from es_rerank.research.tuning.training_lists import (
 from es_rerank.research.tuning.tuning import Tuned, tuned
 from es_rerank.research.tuning.verdict import Ratings
 from es_rerank.research.tuning.windows import Read, Window
+from es_rerank.retrievers.grammar.tree import FirstStage
 from es_rerank.types import Blend, FirstStageScores
 
 HITS = 12
@@ -107,7 +108,7 @@ def test_a_list_is_a_relevant_text_and_irrelevant_ones_of_trained_queries(seed: 
 
 def test_the_teacher_is_the_blend_in_the_spread_of_the_logits() -> None:
     drawn = windows(30, good=False)
-    alone = {"bm25": Blend(0.0, 1.0, -3.0)}
+    alone: dict[FirstStage, Blend | None] = {"bm25": Blend(0.0, 1.0, -3.0)}
     for item in training_lists({"bm25": drawn}, ratings_of(drawn), alone, 13):
         window = next(window for window in drawn if window.query == item.query)
         scores = dict(zip(window.documents, window.first_stage.tolist(), strict=True))
