@@ -70,7 +70,7 @@ def new_model(base: Path, seed: int, layers: Sequence[int] | None = None) -> Ber
     model = BertForSequenceClassification.from_pretrained(base, config=config)  # nosec B615 # a folder on this machine
     if layers is not None:
         model.bert.encoder.layer = torch.nn.ModuleList(model.bert.encoder.layer[n - 1] for n in layers)
-        config.num_hidden_layers = len(layers)
+        model.config.num_hidden_layers = len(layers)
     torch.nn.init.normal_(model.bert.pooler.dense.weight, std=config.initializer_range)
     torch.nn.init.zeros_(model.bert.pooler.dense.bias)
     # Word vectors hold the vocabulary of the base model. Training them on little data would spoil words that
