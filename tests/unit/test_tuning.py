@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judged_windows import ratings_in
 from tiny_models import tiny_cross_encoder
 from typer.testing import CliRunner
 
@@ -29,7 +30,7 @@ from es_rerank.research.tuning.fitting import (
 from es_rerank.research.tuning.folder import check_out, write_tuned
 from es_rerank.research.tuning.judgements import kept_for_verdict
 from es_rerank.research.tuning.tuning import Tuned, check_queries, tuned
-from es_rerank.research.tuning.verdict import Ratings, judged
+from es_rerank.research.tuning.verdict import judged
 from es_rerank.research.tuning.windows import Window
 from es_rerank.retrievers.ranking.rerank import is_left_alone
 from es_rerank.scores import ranked
@@ -51,16 +52,7 @@ def windows(number: int, share: float, seed: int = 0) -> list[Window]:
     return drawn
 
 
-def ratings_of(drawn: Sequence[Window], *, unjudged_count: bool = True) -> Ratings:
-    rated = {
-        window.query: {
-            name: float(rating)
-            for name, rating in zip(window.documents, window.ratings, strict=True)
-            if not np.isnan(rating)
-        }
-        for window in drawn
-    }
-    return Ratings(rated, 1.0, unjudged_count=unjudged_count)
+ratings_of = partial(ratings_in, unjudged_count=True)
 
 
 # --- what is fitted -----------------------------------------------------------------------------------------

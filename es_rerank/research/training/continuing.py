@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...models.manifest import read_manifest
 from .cross_encoder import Report, Trainer
-from .from_int8 import take_weights
+from .graph_weights import take_weights
 from .recipe import Recipe
 from .training_list import TrainingList
 

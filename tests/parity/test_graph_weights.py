@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, BertForSequenceClassification, BertModel
 from es_rerank.errors import SourceError
 from es_rerank.export import ExportOptions, export_model
 from es_rerank.models.load import load_embedder, load_reranker, model_folder
-from es_rerank.research.training.from_int8 import take_weights
+from es_rerank.research.training.graph_weights import take_weights
 from es_rerank.settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER
 
 QUERY = "how do birds find their way"
