@@ -113,7 +113,7 @@ def calibrate(
     from ..models.manifest import read_manifest, write_manifest
     from ..research.training.calibration import Plan, judged_windows, learn
     from ..research.training.calibration_kept import KeptWindows
-    from ..research.training.recipe import read_recipe
+    from ..research.training.recipes import read_recipe
 
     kinds, chosen = _kinds(first_stage), read_recipe(recipe)
     learned_from = {query for run in trained or () for query in _queries(run)}
@@ -225,7 +225,8 @@ def _queries(run: Path) -> set[str]:
 
     Queries of its development lists, and queries that it did not reach, are not among them.
     """
-    from ..research.training.recipe import RECIPE_FILE, read_recipe
+    from ..research.training.recipe import RECIPE_FILE
+    from ..research.training.recipes import read_recipe
     from ..research.training.training_list import LISTS, WORK, is_of, learned_from, read_lists
 
     recipe, path = read_recipe(str(run / RECIPE_FILE)), run / WORK / LISTS

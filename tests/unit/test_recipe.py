@@ -10,14 +10,14 @@ import pytest
 from es_rerank.collection import held_out
 from es_rerank.errors import SettingsError, SourceError
 from es_rerank.models.load import model_folder
-from es_rerank.research.training.recipe import (
+from es_rerank.research.training.recipe import Recipe
+from es_rerank.research.training.recipes import (
     FIRST_ROUND,
     RECIPES,
     SECOND_ROUND,
     THIRD_ROUND,
     ZH_EN_FIRST_ROUND,
     ZH_EN_SECOND_ROUND,
-    Recipe,
     read_recipe,
 )
 from es_rerank.research.training.training_list import (

@@ -14,7 +14,7 @@ from now_and_before import PAIRS, Pair
 from es_rerank import load_embedder, load_reranker
 from es_rerank.models import LoadedReranker
 from es_rerank.models.manifest import read_manifest
-from es_rerank.research.training.recipe import ZH_EN_SECOND_ROUND, read_recipe
+from es_rerank.research.training.recipes import ZH_EN_SECOND_ROUND, read_recipe
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "zh-en"
 MODELS = BUNDLE / "es_rerank_zh_en"

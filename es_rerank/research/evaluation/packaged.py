@@ -18,7 +18,7 @@ from ...errors import SourceError
 PACKAGED_NAME = "selqa"
 SPLIT = "test"
 _TRAINED_ON = "dev"
-"""The other split of SelQA; the bundled cross-encoder was trained on it (``training.recipe``)."""
+"""The other split of SelQA; the bundled cross-encoder was trained on it (``training.recipes``)."""
 
 QUESTIONS = 300
 OTHERS = 3_000
