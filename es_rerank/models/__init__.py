@@ -223,3 +223,17 @@ class BoundedEmbedder(Embedder, Protocol):
 def room_of(embedder: Embedder) -> int | None:
     """Return how many tokens of a passage the embedder reads, None if it does not say that."""
     return embedder.room if isinstance(embedder, BoundedEmbedder) else None
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """A model that tells its weights from others of the same name."""
+
+    @property
+    def identity(self) -> str:
+        """Everything besides the texts that an answer depends on, as one text."""
+
+
+def identity_of(model: Reranker | Embedder) -> str:
+    """Return the text that tells a model from all others, or its name if it has no such text."""
+    return model.identity if isinstance(model, Identified) else model.name

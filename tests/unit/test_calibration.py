@@ -272,11 +272,14 @@ def facts(folder: Path, queries: Sequence[str]) -> Path:
     return folder
 
 
-def calibrated(tmp_path: Path, data: Path, *options: str, json_too: bool = True) -> Result:
-    """What ``calibrate`` answers for tiny models, which it leaves in ``tmp_path``."""
+def calibrated(tmp_path: Path, data: Path, *options: str, json_too: bool = True, seed: int = 0) -> Result:
+    """What ``calibrate`` answers for tiny models, which it leaves in ``tmp_path``. ``seed`` gives the
+    embedder's weights.
+    """
     recipe = tmp_path / "facts.json"
     recipe.write_text('{"sources": [{"collection": "facts", "splits": ["train"]}]}', encoding="utf-8")
-    model, embedder = tiny_cross_encoder(tmp_path / "model"), tiny_bi_encoder(tmp_path / "embedder")
+    model = tiny_cross_encoder(tmp_path / "model")
+    embedder = tiny_bi_encoder(tmp_path / "embedder", seed=seed)
     return CliRunner().invoke(
         app,
         [
@@ -330,6 +333,15 @@ def test_the_command_keeps_windows_and_says_what_was_searched(tmp_path: Path) ->
     said = [" ".join(done.stderr.split()) for done in (first, again)]
     assert "3 of 3 documents searched; 9 pairs scored" in said[0]
     assert "3 of 3 documents searched (kept); 9 pairs scored (kept)" in said[1]
+
+
+def test_windows_of_an_embedder_with_other_weights_are_made_anew(tmp_path: Path) -> None:
+    data = facts(tmp_path / "data", ["what is a river", "where is the mountain", "a forest"])
+    options = ("--first-stage", "dense", "--windows", str(tmp_path / "kept"))
+    assert calibrated(tmp_path, data, *options).exit_code == 0
+    done = calibrated(tmp_path, data, *options, seed=1)
+    assert done.exit_code == 0, done.output
+    assert "3 of 3 documents searched;" in " ".join(done.stderr.split())
 
 
 def test_only_spared_queries_are_used_when_that_is_asked_for(tmp_path: Path) -> None:

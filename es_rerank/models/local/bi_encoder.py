@@ -22,7 +22,7 @@ from ...types import BoolArray, FloatArray
 from .. import Vectors
 from ..closeable import Closeable
 from ..manifest import TOKENIZER, Manifest, Precision
-from .open_model import open_model
+from .open_model import identity, open_model
 from .tokenising import TokenEstimate, characters, padding_token, pieces
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ class BiEncoder(Closeable):
         contract = self._manifest.bi_encoder
         assert contract is not None  # noqa: S101 the manifest checks it
         self._contract = contract
+        self._identity = identity(
+            self._manifest, graph, self._precision, {"kind", "max_length", "bi_encoder"}
+        )
         if (dims := self._session.dims()) != contract.dims:
             raise ModelFolderError(
                 f"{graph} gives {dims} dimensions, its manifest says {contract.dims}; export the model again"
@@ -80,6 +83,13 @@ class BiEncoder(Closeable):
     def name(self) -> str:
         """The name that an index records in its mapping's ``_meta``."""
         return self._manifest.name
+
+    @property
+    def identity(self) -> str:
+        """Everything besides the text that a vector depends on, as one text: the model's files and its
+        contract.
+        """
+        return self._identity
 
     @property
     def manifest(self) -> Manifest:

@@ -21,7 +21,7 @@ from ...text.watch import TimeUpError, Watch
 from ...types import Calibration, FloatArray, Passage, Scores
 from ..closeable import Closeable
 from ..manifest import TOKENIZER, Manifest, ModelKind, Precision
-from .open_model import OpenModel, open_model
+from .open_model import OpenModel, identity, open_model
 from .tokenising import TokenEstimate, characters, padding_token, pieces
 
 if TYPE_CHECKING:
@@ -82,9 +82,7 @@ class LocalReranker(Closeable):
             )
         self._tokenizer = open_tokenizer(folder / TOKENIZER)
         self._pairs = self._reading(self._manifest, self._tokenizer)
-        read = self._manifest.model_dump_json(include=self._stated())
-        files = (path.name, *sorted(self._manifest.weights(self._precision)), TOKENIZER)
-        self._identity = " ".join((*(self._manifest.files[name].sha256 for name in files), read))
+        self._identity = identity(self._manifest, path, self._precision, self._stated())
         self._name = name or self._manifest.name
         self._shared = pool is not None
         self._pool = pool or Pool(threads_for(provider, threads))

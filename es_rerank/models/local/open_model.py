@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ...engine.past import PastSession
 from ...engine.processor import adds_bytes_exactly
 from ...engine.session import Session
-from ..manifest import Manifest, ModelKind, Precision, read_manifest, verify
+from ..manifest import TOKENIZER, Manifest, ModelKind, Precision, read_manifest, verify
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,6 +53,15 @@ def checked(folder: Path, kind: ModelKind, variant: Precision | None) -> tuple[M
             manifest.quantisation.made_for,
         )
     return manifest, folder / graph
+
+
+def identity(manifest: Manifest, graph: Path, precision: Precision, stated: set[str]) -> str:
+    """Return all that an answer depends on besides its texts, as one text: the digests of the files that are
+    read, and the ``stated`` fields of the manifest.
+    """
+    files = (graph.name, *sorted(manifest.weights(precision)), TOKENIZER)
+    read = manifest.model_dump_json(include=stated)
+    return " ".join((*(manifest.files[name].sha256 for name in files), read))
 
 
 def int8_overflows(manifest: Manifest) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...collection import Qrels
 from ...errors import SourceError
-from ...models import LoadedEmbedder, Reranker
+from ...models import LoadedEmbedder, Reranker, identity_of
 from ...models.contracts import CalibrationRecord
 from ...retrievers.ranking.rerank import is_left_alone
 from ...scores import logistic
@@ -115,7 +115,7 @@ def judged_windows(
             "documents": plan.documents,
             "window": CALIBRATION_WINDOW,
             "kinds": list(plan.kinds),
-            "embedders": [embedder.name for embedder in embedders],
+            "embedders": [[embedder.name, identity_of(embedder)] for embedder in embedders],
         }
         made = partial(_found, source, data, chosen, qrels, embedders, plan, recipe.seed, made_by)
         found, searched_before = kept.first_stages(source.collection, made_by, made)

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from ...engine.processor import cores
 from ...errors import SettingsError, SourceError
-from ...models import Reranker
+from ...models import Reranker, identity_of
 from ...models.catalog import EXIT_LAYERS, INT8_TEXTS
 from ...models.manifest import TOKENIZER
 from .early_exit import EarlyExitModel
@@ -29,7 +29,7 @@ from .training_list import WORK, TrainingList, mark_of, queue, split_development
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 from .batches import MicroBatch, StepBatches, tokenised
-from .kept_lists import device, identity_of, lists_with_teacher, prepare_lists
+from .kept_lists import device, lists_with_teacher, prepare_lists
 
 Report = Callable[[dict[str, Any]], None]
 """A function that receives the state of the run after every step: step, steps, loss, accuracy,

@@ -13,7 +13,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer
 
-from ...models import Embedder, Reranker
+from ...models import Embedder, Reranker, identity_of
 from ...models.load import embedder_of
 from ...settings import read_settings
 from ...types import FloatArray
@@ -113,11 +113,6 @@ def _write(path: Path, mark: str, lists: Sequence[TrainingList]) -> None:
         out.write(mark + "\n")
         out.writelines(json.dumps(asdict(item)) + "\n" for item in lists)
     partial.replace(path)
-
-
-def identity_of(teacher: Reranker) -> str:
-    """Return the string that identifies a reranker among others, or its name if it has no such string."""
-    return str(getattr(teacher, "identity", teacher.name))
 
 
 def lists_with_teacher(
