@@ -142,7 +142,7 @@ class Settings(BaseSettings):
         default=BUNDLED_RERANKER,
         description=(
             "The reranker: the name of the bundled one, an exported folder, a Hub id, `cohere:MODEL`, "
-            "`remote:URL`, `remote:DIALECT:URL`, `exit:SHARE+MODEL` or `cascade:SHARE+FIRST+MODEL`."
+            "`remote:URL`, `remote:DIALECT:URL` or `cascade:SHARE+FIRST+MODEL`."
         ),
     )
     more_rerankers: Names = Field(

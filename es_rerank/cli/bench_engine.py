@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +16,6 @@ from ..engine.processor import cores
 from ..errors import ModelError, SettingsError
 from ..export import ExportOptions, export_model
 from ..models.catalog import INT8_TEXTS
-from ..models.source.model import exit_layers
 from ..research.bench.engine import ENGINE_ROUNDS, TIMED_CANDIDATES, TIMED_PAIRS, Contest, label
 from ..research.bench.peers import PEERS, Peer
 from ..research.bench.peers.environment import default_environments
@@ -186,18 +184,15 @@ def _exports(model: str | None, scratch: Path) -> Exports:
     torch = bundled_weights(scratch / "torch") if model is None else source_folder(model)
     texts = torch / INT8_TEXTS
     ours = ExportOptions(kind="cross-encoder", int8_texts=texts if texts.is_file() else None)
-    exits = {layer: scratch / f"exit-{layer}" for layer in exit_layers(torch)}
     with redirect_stdout(sys.stderr):  # torch and optimum print to stdout
         manifest = export_model(str(torch), scratch / "ours", ours, say=_say)
         export_model(str(torch), scratch / "plain", ExportOptions(kind="cross-encoder", plain=True), say=_say)
-        for layer, folder in exits.items():
-            export_model(str(torch), folder, replace(ours, exit_layer=layer), say=_say)
     if manifest.cross_encoder is None or manifest.cross_encoder.labels != 1:
         raise SettingsError(
             f"{model} has two labels, and every peer makes a score from them in another way; give a "
             "model with one label"
         )
-    return Exports(torch, scratch / "ours", scratch / "plain", manifest, exits)
+    return Exports(torch, scratch / "ours", scratch / "plain", manifest)
 
 
 def _say(text: str) -> None:

@@ -94,15 +94,6 @@ def export(
             "after it; prompt cuts the end of the whole prompt, as pygaggle does."
         ),
     ] = "document",
-    exit_layer: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Add the exit head that was trained on this layer. Then exit:SHARE+OUT sends only the best "
-            "passages on to the last layer.",
-            show_default=False,
-        ),
-    ] = None,
     vocabulary: Annotated[
         list[Path] | None,
         typer.Option(
@@ -182,7 +173,6 @@ def export(
         true_token=true_token,
         truncation=truncation,
         instruction=instruction,
-        exit_layer=exit_layer,
         vocabulary=tuple(vocabulary or ()),
         pieces_seen=pieces_seen,
         tolerance=tolerance,

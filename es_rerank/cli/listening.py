@@ -54,7 +54,7 @@ def _resolved(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, in
 
 
 _ADDRESS = re.compile(r"https?://[^+\s]+")
-"""An address in the name of a model: ``exit:0.5+remote:http://gpu:8080``."""
+"""An address in the name of a model: ``cascade:0.5+./small+remote:http://gpu:8080``."""
 
 
 def check_not_itself(listener: socket.socket, asked: Iterable[str]) -> None:

@@ -144,8 +144,6 @@ def _trained(
             bar.update(bar.task_ids[0], completed=state["step"], description=said)
 
         made, seconds = continue_training(folder, lists, watched, recipe, scratch, report)
-    if manifest.early_exit is not None:
-        say(f"note: the early exit of {manifest.name} is not trained, so the new model has none")
     int8, known = "int8" in manifest.variants, manifest.quantisation
     out = scratch / manifest.name
     options = ExportOptions(

@@ -21,11 +21,8 @@ if TYPE_CHECKING:
 CPU = "CPUExecutionProvider"
 """ONNX Runtime's name of the execution provider that computes on the CPU."""
 
-LOGITS, EXIT_LOGITS, HIDDEN = "logits", "exit_logits", "exit_hidden"
-"""Names in exported graphs. ``logits``: the output of a cross-encoder.
-
-``exit_logits``: the output of the exit head, which follows the first layers. ``exit_hidden``: the hidden
-states after the first layers, which the graph of the other layers reads."""
+LOGITS = "logits"
+"""The name of a cross-encoder's output in exported graphs."""
 
 _OUTPUTS = (LOGITS, "last_hidden_state", "token_embeddings")
 """``Session.run`` returns the first of these outputs that the graph has, else the graph's first output."""
@@ -139,13 +136,6 @@ class Session:
             return False
         return left <= max(_ROUNDING, _LEFT_OVER * change)
 
-    def outputs(
-        self, names: Sequence[str], ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]
-    ) -> list[FloatArray]:
-        """Return the outputs ``names`` for n sequences of equal length, each float32, (n, ...)."""
-        outputs = self._session.run(list(names), self._feeds(ids, type_ids))
-        return [np.asarray(output, dtype=np.float32) for output in outputs]
-
     def _feeds(
         self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]]
     ) -> dict[str, npt.NDArray[Any]]:
@@ -213,36 +203,6 @@ class Session:
             raise ModelFolderError(
                 f"{self._path} loads but does not run ({error}); export the model again"
             ) from error
-
-
-class LastLayers:
-    """A graph of the last layers of a cross-encoder, which reads hidden states and gives logits.
-
-    ``run`` may be called from many threads at once. Raises what ``Session`` raises.
-    """
-
-    def __init__(self, path: Path, provider: str = CPU) -> None:
-        self._session = _loaded(path, provider)
-        if [node.name for node in self._session.get_inputs()] != [HIDDEN]:
-            raise ModelFolderError(
-                f"{path} does not begin with hidden states; export the model again with --exit-layer"
-            )
-
-    def run(self, hidden: FloatArray) -> FloatArray:
-        """Return logits, float32, (n, labels), for hidden states, float32, (n, n_tokens, dims)."""
-        (logits,) = self._session.run([LOGITS], {HIDDEN: hidden})
-        return np.asarray(logits, dtype=np.float32)
-
-    def shares_runs(self, most: int, dims: int) -> bool:
-        """Return whether a run of up to ``most`` sequences gives bit for bit the results of separate runs.
-
-        ``dims`` is the number of dimensions of a hidden state. See ``Session.shares_runs``.
-        """
-        draw = np.random.default_rng(0)
-        return all(
-            same_bits(self.run, draw.normal(size=(most, tokens, dims)).astype(np.float32))
-            for tokens in PROBE_LENGTHS
-        )
 
 
 def same_bits(run: Callable[[npt.NDArray[Any]], FloatArray], rows: npt.NDArray[Any]) -> bool:

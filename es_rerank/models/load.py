@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..engine.batch_runner import threads_for
 from ..engine.pool import Pool
 from ..engine.session import CPU
-from ..errors import ModelFolderError, SettingsError
+from ..errors import SettingsError
 from ..settings import BUNDLED_EMBEDDER, BUNDLED_RERANKER, Settings
 from . import LoadedEmbedder, LoadedReranker
 from .access import Access
@@ -31,7 +31,6 @@ from .spec import ModelSpec, name_and_model, name_fault, parse_model
 from .stand_in import StandIn
 from .wrappers.cached import ScoreCache, cached
 from .wrappers.cascade import Cascade, cascade, cascade_name
-from .wrappers.early_exit import NO_EXIT_HEAD, early_exit, early_exit_name
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -81,9 +80,8 @@ def load_reranker(
 
     ``model`` is one of these: the name of a bundled model or of a model from an installed package; an
     exported folder; the Hub id of an exported repository; ``cohere:MODEL``; ``remote:URL`` or
-    ``remote:DIALECT:URL`` for another sidecar or rerank service; ``exit:SHARE+MODEL`` for a model that was
-    exported with an exit head; ``cascade:SHARE+FIRST+MODEL`` or ``cascade:topN+FIRST+MODEL`` for two
-    rerankers in a row.
+    ``remote:DIALECT:URL`` for another sidecar or rerank service; ``cascade:SHARE+FIRST+MODEL`` or
+    ``cascade:topN+FIRST+MODEL`` for two rerankers in a row.
 
     ``name`` replaces the model's own name when it is served. ``threads`` is the number of runs side by side,
     0 for one per core (of the CPU). ``pool`` is a pool of threads that several models share. ``cache``
@@ -106,17 +104,6 @@ def load_reranker(
         told = [instruction_for(stage, instruction) for stage in spec.models]
         loads = [partial(load, stage, instruction=own) for stage, own in zip(spec.models, told, strict=True)]
         return _cascade(spec, name, threads, pool, provider, loads)
-    if spec.kind == "exit":
-        return early_exit(
-            model_folder(spec.model),
-            share=spec.share,
-            name=name,
-            threads=threads,
-            pool=pool,
-            cache=cache,
-            provider=provider,
-            variant=variant,
-        )
     if spec.kind == "cohere":
         from .hosted.cohere import CohereReranker  # noqa: PLC0415 the SDK is an extra
 
@@ -256,12 +243,6 @@ def check_reranker(model: str | Path, variant: Precision | None = None) -> str:
         first, then = (check_reranker(stage, variant) for stage in spec.models)
         stand_in_of(spec)
         return cascade_name(first, then)
-    if spec.kind == "exit":
-        manifest = reranker_manifest(spec.model)
-        manifest.variant(variant)
-        if manifest.early_exit is None:
-            raise ModelFolderError(f"{spec.model} has no exit head; {NO_EXIT_HEAD}")
-        return early_exit_name(manifest.name)
     if not spec.hosted:
         manifest = reranker_manifest(model)
         manifest.variant(variant)

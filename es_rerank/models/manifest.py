@@ -112,17 +112,6 @@ class Fp16Parity(ManifestPart):
     kept_fp32: int = Field(default=0, ge=0)
 
 
-class EarlyExit(ManifestPart):
-    """The layer after which a cross-encoder may stop, counted from 1, and the two graphs before and after it.
-
-    For each precision, ``first`` names the graph up to this layer and ``rest`` that of the layers after it.
-    """
-
-    layer: int = Field(ge=1)
-    first: dict[Precision, str]
-    rest: dict[Precision, str]
-
-
 class Parity(ManifestPart):
     """What the export measured against torch on ``pairs`` fixed pairs; ``fp32_max_difference`` is at most
     ``tolerance``.
@@ -189,7 +178,6 @@ class Manifest(ManifestPart):
     decoder: DecoderContract | None = None
     bi_encoder: BiEncoderContract | None = None
     calibration: CalibrationRecord | None = None
-    early_exit: EarlyExit | None = None
     files: dict[str, FileRecord]
     variants: dict[Precision, str] = Field(min_length=1)
     default_variant: Precision
@@ -200,6 +188,20 @@ class Manifest(ManifestPart):
     sense: tuple[Sense, ...] | None = None
     stand_in: StandIn | None = None
     versions: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_model(cls, stated: object) -> object:
+        """Leave out ``early_exit`` and the files that it names.
+
+        Exports could once hold a model in two parts beside the whole one, so that it could stop at an inner
+        layer. Only the whole one is read now, and such a folder still has it.
+        """
+        match stated:
+            case {"early_exit": {"first": dict(first), "rest": dict(rest)}, "files": dict(files), **others}:
+                parts = [*first.values(), *rest.values()]
+                return {**others, "files": {name: files[name] for name in files if name not in parts}}
+        return stated
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -218,50 +220,34 @@ class Manifest(ManifestPart):
             )
         if self.default_variant == "fp16" and len(self.variants) > 1:
             raise ValueError("fp16 is for GPUs: it is the default only where a folder has nothing else")
-        if any(set(part) != set(self.variants) for part in self._parts()):
-            raise ValueError(
-                f"an early exit names two graphs for each of the variants {sorted(self.variants)}"
-            )
-        if unlisted := sorted(
-            {TOKENIZER, *self.variants.values(), *(name for part in self._parts() for name in part.values())}
-            - set(self.files)
-        ):
+        if unlisted := sorted({TOKENIZER, *self.variants.values()} - set(self.files)):
             raise ValueError(f"files without checksum: {', '.join(unlisted)}")
         if outside := [name for name in self.files if Path(name).name != name or name in {"", ".", ".."}]:
             raise ValueError(f"file names that leave the folder: {', '.join(outside)}")
         return self
-
-    def _parts(self) -> list[dict[Precision, str]]:
-        return [] if self.early_exit is None else [self.early_exit.first, self.early_exit.rest]
 
     def others(self, graph: str) -> set[str]:
         """Return the files that only other precisions than that of the graph ``graph`` need: graphs and their
         weights.
         """
         own = next(precision for precision, name in self.variants.items() if name == graph)
-        read = {
-            precision: self._graphs_of(precision) | self.weights(precision) for precision in self.variants
-        }
+        read = {precision: {name} | self.weights(precision) for precision, name in self.variants.items()}
         return set().union(*read.values()) - read[own]
 
     def weights(self, precision: Precision) -> set[str]:
-        """Return the files with weights that the graphs of a precision read. One about which nothing is
+        """Return the files with weights that the graph of a precision reads. One about which nothing is
         stated belongs to every precision.
         """
-        of_none = set(self.files) - {TOKENIZER}
+        of_none = set(self.files) - {TOKENIZER, *self.variants.values()}
         for each in self.variants:
-            of_none -= self._graphs_of(each) | self._stated_weights(each)
+            of_none -= self._stated_weights(each)
         return (self._stated_weights(precision) & set(self.files)) | of_none
 
     def _stated_weights(self, precision: Precision) -> set[str]:
         """Return what an import states, or else the names that an export gives."""
         if self.imported is not None and self.imported.weights is not None:
             return set(self.imported.weights.get(precision, ()))
-        return {f"{name}_data" for name in self._graphs_of(precision)}
-
-    def _graphs_of(self, precision: Precision) -> set[str]:
-        """Return the graph of a precision, and those of its early exit."""
-        return {self.variants[precision], *(part[precision] for part in self._parts())}
+        return {f"{self.variants[precision]}_data"}
 
     def coefficients(self) -> Calibration | None:
         """Return the calibration as the NamedTuple that scoring uses; None when the model has none."""

@@ -7,8 +7,6 @@ A name is one of these:
 - ``remote:URL``: a rerank service, such as another sidecar; its dialect is found by a trial
 - ``remote:DIALECT:URL``: one of a dialect of ``dialects.asking``
 - ``remote:DIALECT:SCALE:URL``: the same, whose scores are of the scale ``logit`` or ``probability``
-- ``exit:SHARE+MODEL``: MODEL reads all passages as far as its exit head, and only the best SHARE of them to
-  its last layer
 - ``cascade:SHARE+FIRST+MODEL``: FIRST reads all passages, MODEL reads the best SHARE of them
 - ``cascade:topN+FIRST+MODEL``: FIRST reads all passages, MODEL as many as it takes to know the best N
 """
@@ -24,15 +22,14 @@ from typing import Literal, get_args
 
 from ..dialects.asking import BY_NAME
 from ..errors import SettingsError
-from ..settings import BUNDLED_RERANKER
 from ..types import Scale
 
-SpecKind = Literal["local", "cohere", "remote", "exit", "cascade"]
+SpecKind = Literal["local", "cohere", "remote", "cascade"]
 
-_PREFIXED: tuple[SpecKind, ...] = ("cohere", "remote", "exit", "cascade")
+_PREFIXED: tuple[SpecKind, ...] = ("cohere", "remote", "cascade")
 
-_STAGES: dict[str, int] = {"exit": 1, "cascade": 2}
-"""How many models stand behind the share. A model here is not made of others itself."""
+_STAGES = 2
+"""How many models stand behind the share of a cascade. A model here is not a cascade itself."""
 
 _TOP = re.compile("top([1-9][0-9]{0,4})", re.ASCII)
 """Matches the number of documents that a cascade makes sure of: at most those of the largest window."""
@@ -48,10 +45,10 @@ class ModelSpec:
     """A parsed name of a reranker.
 
     ``text``: the whole name. ``models``: the two models of a cascade in their order; for the other kinds one
-    name, folder, Hub id or address. ``share``: the share of the passages, between 0 and 1, that the last
-    layers or the second model read; 1 for the other kinds. ``top``: how many of the best documents the second
-    model makes sure of, None where a share is stated. ``dialect`` and ``scale``: those that the name of
-    a service states, None where it does not.
+    name, folder, Hub id or address. ``share``: the share of the passages, between 0 and 1, that the second
+    model reads; 1 for the other kinds. ``top``: how many of the best documents the second model makes sure
+    of, None where a share is stated. ``dialect`` and ``scale``: those that the name of a service states, None
+    where it does not.
     """
 
     text: str
@@ -76,9 +73,9 @@ class ModelSpec:
 def parse_model(name: str | Path) -> ModelSpec:
     """Return what the name of a reranker means.
 
-    Raises SettingsError when a name that begins with ``exit:`` or ``cascade:`` is not written as the module
-    says, or a name with ``remote:`` states no dialect or no scale that there is. A model may itself be
-    hosted, but not made of others.
+    Raises SettingsError when a name that begins with ``cascade:`` is not written as the module says, or
+    a name with ``remote:`` states no dialect or no scale that there is. A model of a cascade may be hosted,
+    but it is not a cascade itself.
     """
     text = str(name)
     prefix, colon, after_prefix = text.partition(":")
@@ -87,21 +84,15 @@ def parse_model(name: str | Path) -> ModelSpec:
         return ModelSpec(text, "local", (text,))
     if kind == "remote":
         return _service(text, after_prefix)
-    if kind not in _STAGES:
+    if kind == "cohere":
         return ModelSpec(text, kind, (after_prefix,))
-    share, *models = after_prefix.split("+", maxsplit=_STAGES[kind])
-    whole = all(model and not _is_made_of_others(model) for model in models)
-    if whole and len(models) == _STAGES[kind]:
-        if kind == "cascade" and (number := _TOP.fullmatch(share)) is not None:
+    share, *models = after_prefix.split("+", maxsplit=_STAGES)
+    if len(models) == _STAGES and all(model and not model.startswith("cascade:") for model in models):
+        if (number := _TOP.fullmatch(share)) is not None:
             return ModelSpec(text, kind, tuple(models), top=int(number[1]))
         with suppress(ValueError):
             if 0 < float(share) < 1:
                 return ModelSpec(text, kind, tuple(models), float(share))
-    if kind == "exit":
-        raise SettingsError(
-            f"{text} is no early exit; write exit:SHARE+MODEL with a share between 0 and 1, as in "
-            f"{early_exit_text(0.3, BUNDLED_RERANKER)}"
-        )
     raise SettingsError(
         f"{text} is not a cascade; write cascade:SHARE+FIRST+MODEL with a share between 0 and 1, or with top "
         "and a number of documents, as in cascade:0.3+./small+./large or cascade:top10+./small+./large"
@@ -133,15 +124,6 @@ def check_dialect(words: str, dialect: str, known: Collection[str]) -> None:
             f"remote: names the dialect {dialect}, which there is not; write remote:DIALECT:URL with one of "
             f"{', '.join(known)}, or remote:URL to find it by a trial"
         )
-
-
-def _is_made_of_others(model: str) -> bool:
-    return model.partition(":")[0] in _STAGES and ":" in model
-
-
-def early_exit_text(share: float, model: str | Path) -> str:
-    """Return the name of a model that reads only a share of the passages beyond its exit head."""
-    return f"exit:{share}+{model}"
 
 
 def name_and_model(given: str) -> tuple[str | None, str]:

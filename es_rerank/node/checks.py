@@ -358,13 +358,12 @@ def check_model(
             manifest = reranker_manifest(spec.model)
             lacks = variant is not None and variant not in manifest.variants
             manifest.variant(variant)
-        checked = check_reranker(name) if spec.kind == "exit" else name
     except (ModelFolderError, SettingsError) as error:
         remedy = f"name an exported folder with {setting}, or reinstall es-rerank to repair the bundled model"
         if lacks:
             remedy = f"unset ES_RERANK_PRECISION, or name a model that has {variant} with {setting}"
         return Check(row, "fail", masked_in(error.message), remedy)
-    return Check(row, "ok", f"{checked} ({manifest.source})")
+    return Check(row, "ok", f"{name} ({manifest.source})")
 
 
 def _not_here(row: str, model: str, setting: str, *, on_hub: bool) -> Check:

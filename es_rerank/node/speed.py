@@ -73,9 +73,9 @@ def model_speeds(
 ) -> Iterator[ModelSpeed]:
     """Yield the speed of each model that is on this machine; it takes about a second for all.
 
-    Of a cascade both rerankers are measured, of a model with an early exit the whole model. A service, a
-    model that would have to be downloaded or imported, and a folder that is no model are left out.
-    ``variant`` is the precision that the settings name for rerankers.
+    Of a cascade both rerankers are measured. A service, a model that would have to be downloaded or imported,
+    and a folder that is no model are left out. ``variant`` is the precision that the settings name for
+    rerankers.
     """
     wanted: list[tuple[Role, str]] = [("reranker", model) for model in _local(reranker)]
     for role, model in (*wanted, ("embedder", embedder)):

@@ -97,7 +97,6 @@ def test_a_graph_that_changes_scores_too_much_is_not_kept(
         (tiny_torch.t5, ExportOptions(kind="monot5", fp16=True), "too large for fp16"),
         (tiny_torch.qwen3, ExportOptions(kind="decoder", fp16=True), "no mask to pad with"),
         (tiny_torch.bi_encoder, ExportOptions(kind="bi-encoder", fp16=True), "--plain --no-int8"),
-        (tiny_torch.bert, ExportOptions(fp16=True, exit_layer=1), "leave out one of --exit-layer and --fp16"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

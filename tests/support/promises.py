@@ -50,7 +50,7 @@ A plugin brings the same [inside Elasticsearch]
 
 You need neither torch nor a model hub.
     tests/unit/test_startup.py::test_every_command_is_found_without_any_extra
-    tests/unit/test_early_exit.py::test_the_bundled_model_has_an_early_exit_and_needs_no_network
+    tests/unit/test_models.py::test_the_bundled_model_needs_no_network
 The first command installs everything and starts its own Elasticsearch.
     tests/unit/test_startup.py::test_the_extra_evaluate_is_no_part_of_the_base_and_stands_in_the_first_command
     tests/node/test_archive_node.py::test_a_machine_without_docker_starts_elastics_archive_with_the_plugin
@@ -1538,15 +1538,6 @@ The format is one of `tei`, `results`, `cohere`, `jina`, `voyage`, `vllm`
     tests/unit/test_remote_of_own_sidecar.py::test_dialects_that_need_a_model_are_those_of_the_readme
 A sidecar is named `tei`, or not at all: in other formats its calibration is not used
     tests/unit/test_remote_of_own_sidecar.py::test_logits_are_those_of_the_model
-All candidates are scored by the exit head on that layer. The best half of them (at least ten) go on
-    tests/unit/test_surface.py::test_numbers_that_the_readme_names
-    tests/unit/test_early_exit.py::test_the_best_by_the_exit_have_the_whole_models_bits_and_are_not_begun_anew
-    tests/parity/test_exit_head.py::test_an_exit_gives_the_logits_of_its_own_head
-The others follow behind them, in the order of the exit head.
-    tests/unit/test_early_exit.py::test_the_best_by_the_exit_have_the_whole_models_bits_and_are_not_begun_anew
-    tests/unit/test_cascade.py::test_the_kept_come_first_and_the_others_in_the_cheap_ones_order
-`exit:0.5+es-rerank-minilm-l6` needs no network
-    tests/unit/test_early_exit.py::test_the_bundled_model_has_an_early_exit_and_needs_no_network
 MODEL scores the best three tenths of them (at least ten), in a search
     tests/unit/test_surface.py::test_numbers_that_the_readme_names
     tests/unit/test_cascade.py::test_the_kept_come_first_and_the_others_in_the_cheap_ones_order
@@ -1684,9 +1675,6 @@ So an int8 score also depends on its pair only, and pairs of equal length can sh
 The weights are then rounded so that their products on these texts change least (GPTQ).
     tests/unit/test_static_int8.py::test_weights_fitted_to_texts_leave_the_products_of_such_texts_nearer
     tests/unit/test_static_int8.py::test_gptq_is_hardly_ever_worse_on_what_it_was_fitted_to
-`--exit-layer N` adds an early exit
-    tests/parity/test_exit_head.py::test_an_exit_gives_the_logits_of_its_own_head
-    tests/parity/test_exit_head.py::test_a_layer_without_a_head_is_refused
 int8 weights have 8 bits when the exporting machine adds bytes exactly
     tests/unit/test_models.py::test_what_a_processor_adds_up_exactly_is_read_from_its_flags
     tests/unit/test_static_int8.py::test_the_eighth_bit_brings_logits_nearer_only_where_it_is_added_up_exactly
@@ -1933,7 +1921,7 @@ NO_PROMISE: Mapping[str, str] = {
     "| | pairs/s | to the fastest fp32 peer |": "figures with their command",
     "int8 is fast where the processor has VNNI.": "how to read the table below it",
     "| processor | int8 | fp32 |": "figures with their command",
-    "The next table shows what int8 and early exits cost": "how to read the table below it",
+    "The next table shows what int8 costs on whole collections": "how to read the table below it",
     "| nDCG@10, alone / default | queries |": "figures with their command",
     "Two cores with AVX-512 VNNI, 100 requests a rate": "how to read the table below it",
     "| share of its own capacity |": "figures with their command",

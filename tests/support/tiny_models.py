@@ -12,8 +12,6 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from es_rerank.engine.session import EXIT_LOGITS, HIDDEN
-from es_rerank.export.early_exit import split
 from es_rerank.models.contracts import (
     BiEncoderContract,
     CalibrationRecord,
@@ -24,18 +22,15 @@ from es_rerank.models.contracts import (
 from es_rerank.models.manifest import (
     MANIFEST,
     TOKENIZER,
-    EarlyExit,
     Manifest,
     ModelKind,
     file_record,
-    parse_manifest,
     write_manifest,
 )
 from es_rerank.text.pairs import TruncationStrategy
 from es_rerank.text.prompted_pairs import PromptTruncation
 
 GRAPH = "model.onnx"
-FIRST, REST = "model_first.onnx", "model_rest.onnx"
 _WIDTH = 8
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _T5_SPECIALS = ("<pad>", "</s>", "<unk>", "<extra_id_0>", "<extra_id_1>")
@@ -73,31 +68,6 @@ def tiny_cross_encoder(
             }
         ),
     )
-
-
-def with_exit(folder: Path, *, layer: int = 1) -> Path:
-    """Let a tiny cross-encoder also stop early, with a head of its own; return ``folder``."""
-    model = onnx.load(folder / GRAPH)
-    draw = np.random.default_rng(17)
-    model.graph.initializer.append(
-        numpy_helper.from_array(draw.normal(size=(_WIDTH, 1)).astype(np.float32), "exit.head")
-    )
-    model.graph.node.extend(
-        [
-            helper.make_node("Identity", ["hidden"], [HIDDEN]),
-            helper.make_node("ReduceMax", ["hidden"], ["exit.pooled"], axes=[1], keepdims=0),
-            helper.make_node("MatMul", ["exit.pooled", "exit.head"], [EXIT_LOGITS]),
-        ]
-    )
-    model.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in (EXIT_LOGITS, HIDDEN)
-    )
-    onnx.save(model, folder / GRAPH)
-    split(folder / GRAPH, folder / FIRST, folder / REST)
-    manifest = parse_manifest(folder)
-    files = {**manifest.files, **{name: file_record(folder / name) for name in (FIRST, REST)}}
-    exits = {"early_exit": EarlyExit(layer=layer, first={"fp32": FIRST}, rest={"fp32": REST}), "files": files}
-    return _seal(folder, manifest.model_copy(update=exits))
 
 
 def tiny_monot5(

@@ -582,7 +582,6 @@ def test_a_sleeping_worker_ends_with_a_bench_that_is_killed(tmp_path: Path) -> N
 def test_every_system_of_the_table_has_a_way_to_run_and_a_name_of_its_own() -> None:
     named = [
         *SYSTEMS,
-        *(table.early_exit_system(layer, share) for layer in (2, 3) for share in table.EXIT_SHARES),
         table.REFERENCE,
         table.EXPORT,
     ]

@@ -101,14 +101,14 @@ def test_a_model_that_cannot_be_loaded_is_told_and_ends_nothing(folders: tuple[s
 
 
 @pytest.mark.parametrize(
-    "model", ["remote:http://127.0.0.1:9", "somebody/on-the-hub", "/nowhere", "exit:7+x"]
+    "model", ["remote:http://127.0.0.1:9", "somebody/on-the-hub", "/nowhere", "cascade:7+x+y"]
 )
 def test_what_is_not_on_this_machine_is_not_measured(model: str) -> None:
     assert list(model_speeds(model, "openai:text-embedding-3-small")) == []
     assert list(model_speeds(model, "maven:bge-small-zh-v15")) == []
 
 
-def test_both_rerankers_of_a_cascade_and_an_early_exit_are_measured(folders: tuple[str, str]) -> None:
+def test_both_rerankers_of_a_cascade_are_measured(folders: tuple[str, str]) -> None:
     name = f"cascade:0.3+{folders[0]}+{folders[0]}"
     assert [speed.role for speed in model_speeds(name, "/nowhere")] == ["reranker", "reranker"]
 

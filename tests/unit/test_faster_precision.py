@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import GRAPH, reseal, tiny_bi_encoder, tiny_cross_encoder, tiny_monot5, with_exit
+from tiny_models import GRAPH, reseal, tiny_bi_encoder, tiny_cross_encoder, tiny_monot5
 
 from es_rerank.engine import memory
 from es_rerank.engine.processor import cores
@@ -22,7 +22,7 @@ from es_rerank.models.local import faster, remembered
 from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.local.faster import key_of, measured
 from es_rerank.models.local.speeds import Speeds
-from es_rerank.models.manifest import EarlyExit, Precision, Quantisation, file_record, read_manifest
+from es_rerank.models.manifest import Precision, Quantisation, file_record, read_manifest
 from es_rerank.models.wrappers.cached import ScoreCache
 from es_rerank.models.wrappers.wrapped import precision_of
 from es_rerank.settings import read_settings
@@ -165,30 +165,15 @@ def test_an_embedder_has_the_precision_of_its_folder_however_fast_the_other_is(
     assert measurements == [FP32_IS_FASTER]
 
 
-def test_an_early_exit_and_a_cascade_have_the_faster_one_too(
+def test_each_model_of_a_cascade_has_the_faster_one_too(
     tmp_path: Path, folder: Path, measurements: list[Speeds | Exception]
 ) -> None:
-    exits, other = (with_exit(tiny_cross_encoder(tmp_path / name)) for name in ("exit", "exit-other"))
-    own = read_manifest(exits)
-    assert own.early_exit is not None
-    first, rest = own.early_exit.first["fp32"], own.early_exit.rest["fp32"]
-    for name in (first, rest):
-        shutil.copy(other / name, exits / f"int8-{name}")
-    reseal(
-        exits,
-        files={name: file_record(exits / name) for name in (*own.files, f"int8-{first}", f"int8-{rest}")},
-    )
-    parts = EarlyExit(
-        layer=1,
-        first={"fp32": first, "int8": f"int8-{first}"},
-        rest={"fp32": rest, "int8": f"int8-{rest}"},
-    )
-    both(exits, other, early_exit=parts)
+    first = both(tiny_cross_encoder(tmp_path / "first"), tiny_cross_encoder(tmp_path / "third", seed=2))
     measurements += [FP32_IS_FASTER, INT8_IS_FASTER]
-    assert loaded(f"exit:0.5+{exits}") == "fp32"
-    assert loaded(f"cascade:0.5+{exits}+{folder}") == "fp32 then int8"
-    assert loaded(f"exit:0.5+{exits}", variant="int8") == "int8"
-    assert loaded(f"cascade:0.5+{exits}+{folder}", variant="int8", cache=ScoreCache(9)) == "int8"
+    assert loaded(f"cascade:0.5+{first}+{folder}") == "fp32 then int8"
+    assert loaded(f"cascade:0.5+{first}+{folder}", cache=ScoreCache(9)) == "fp32 then int8"
+    assert loaded(f"cascade:0.5+{first}+{folder}", variant="int8", cache=ScoreCache(9)) == "int8"
+    assert measurements == []
 
 
 def test_two_precisions_share_no_scores_in_a_cache(folder: Path) -> None:

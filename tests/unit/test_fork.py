@@ -30,7 +30,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from tiny_models import tiny_bi_encoder, tiny_cross_encoder, tiny_monot5, with_exit
+from tiny_models import tiny_bi_encoder, tiny_cross_encoder, tiny_monot5
 from tls import behind_tls
 from waiting import until
 
@@ -45,7 +45,6 @@ from es_rerank.models.hosted.remote import RemoteReranker
 from es_rerank.models.load import load_reranker
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.local.cross_encoder import CrossEncoder
-from es_rerank.models.wrappers import early_exit
 from es_rerank.models.wrappers.cached import ScoreCache
 from es_rerank.types import Scores
 
@@ -161,21 +160,20 @@ def _monot5(folder: Path) -> LoadedReranker:
     return load_reranker(tiny_monot5(folder))
 
 
+def two_in_a_row(folder: Path) -> str:
+    """Write two models, and return the name of their cascade."""
+    return f"cascade:0.3+{tiny_cross_encoder(folder / 'first', seed=1)}+{tiny_cross_encoder(folder / 'then')}"
+
+
 def _cascade(folder: Path) -> LoadedReranker:
-    return load_reranker(
-        f"cascade:0.3+{tiny_cross_encoder(folder / 'first', seed=1)}+{tiny_cross_encoder(folder / 'then')}"
-    )
-
-
-def _early_exit(folder: Path) -> LoadedReranker:
-    return load_reranker(f"exit:0.3+{with_exit(tiny_cross_encoder(folder))}")
+    return load_reranker(two_in_a_row(folder))
 
 
 def _cached(folder: Path) -> LoadedReranker:
-    return load_reranker(f"exit:0.3+{with_exit(tiny_cross_encoder(folder))}", cache=ScoreCache())
+    return load_reranker(two_in_a_row(folder), cache=ScoreCache())
 
 
-LOADS = [_cross_encoder, _monot5, _cascade, _early_exit, _cached]
+LOADS = [_cross_encoder, _monot5, _cascade, _cached]
 
 
 @pytest.fixture(params=LOADS, ids=lambda load: load.__name__.removeprefix("_"))
@@ -286,12 +284,11 @@ def test_a_fork_waits_for_runs_and_runs_wait_for_the_fork() -> None:
 
 
 def test_locks_that_another_thread_holds_are_open_in_a_child(tmp_path: Path) -> None:
-    folder, cache, pool = with_exit(tiny_cross_encoder(tmp_path / "model")), ScoreCache(), Pool()
-    model = early_exit.early_exit(folder, share=0.3, pool=pool, cache=cache)
+    cache, pool = ScoreCache(), Pool()
+    model = load_reranker(two_in_a_row(tmp_path / "model"), pool=pool, cache=cache)
     try:
         score(model)
-        states = next(each for each in gc.get_objects() if isinstance(each, early_exit.HiddenStates))
-        with held(pool._lock), held(cache._entries._lock), held(states._kept._lock):
+        with held(pool._lock), held(cache._entries._lock):
             found = in_child(lambda: score(model, OTHER) + ascore(model, OTHER))
         assert found == score(model, OTHER) * 2
     finally:
@@ -317,9 +314,7 @@ def test_tokenizers_that_were_told_to_use_threads_do_not_wait_for_them(
 
 def test_a_model_that_is_gone_is_not_kept(tmp_path: Path) -> None:
     def made() -> list[weakref.ref[Any]]:
-        with load_reranker(
-            f"exit:0.3+{with_exit(tiny_cross_encoder(tmp_path / 'model'))}", cache=ScoreCache()
-        ) as model:
+        with load_reranker(two_in_a_row(tmp_path / "model"), cache=ScoreCache()) as model:
             score(model)
         with RemoteReranker("http://127.0.0.1:9") as remote, ChatModel("http://127.0.0.1:9/v1") as chat:
             return [weakref.ref(model), weakref.ref(remote), weakref.ref(chat)]

@@ -69,7 +69,7 @@ def test_a_sidecar_that_would_ask_itself_does_not_start(host: str) -> None:
         for asked in (
             f"http://127.0.0.1:{port}",
             f"remote:http://localhost:{port}",
-            f"exit:0.5+remote:results:probability:http://user:secret@127.0.0.1:{port}/v1+x",
+            f"cascade:0.5+remote:results:probability:http://user:secret@127.0.0.1:{port}/v1+x",
         ):
             with pytest.raises(SettingsError, match="itself listens") as raised:
                 check_not_itself(listener, ("a", asked))

@@ -50,6 +50,34 @@ def test_the_manifest_is_frozen_and_refuses_what_it_does_not_know(folder: Path) 
         read_manifest(folder)
 
 
+def with_early_exit(folder: Path, **parts: object) -> None:
+    """State what exports once stated of a model that could stop at an inner layer."""
+    for name in ("first.onnx", "rest.onnx"):
+        (folder / name).write_bytes(b"a part of the graph")
+    listed = {name: file_record(folder / name).model_dump() for name in ("first.onnx", "rest.onnx")}
+    stated = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"] | listed
+    edit(folder, files=stated, early_exit={"layer": 3, "first": {"fp32": "first.onnx"}, **parts})
+
+
+def test_a_folder_that_once_had_an_early_exit_is_read_as_the_whole_model(folder: Path) -> None:
+    before = read_manifest(folder)
+    with load_reranker(folder) as model:
+        expected = model.score("query", ["one", "two"])
+    with_early_exit(folder, rest={"fp32": "rest.onnx"})
+    assert read_manifest(folder) == before
+    for name in ("first.onnx", "rest.onnx"):
+        (folder / name).unlink()
+    with load_reranker(folder) as model:
+        assert model.score("query", ["one", "two"]).values.tobytes() == expected.values.tobytes()
+
+
+@pytest.mark.parametrize("parts", [{}, {"rest": "rest.onnx"}, {"rest": None}])
+def test_an_early_exit_that_no_export_wrote_is_unknown(folder: Path, parts: dict[str, object]) -> None:
+    with_early_exit(folder, **parts)
+    with pytest.raises(ModelFolderError, match="early_exit: Extra inputs"):
+        read_manifest(folder)
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFolderError, match=r"there is no folder \S*nowhere;"):
         read_manifest(tmp_path / "nowhere")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from es_rerank.errors import SettingsError
 from es_rerank.models.load import check_reranker
-from es_rerank.models.spec import SpecKind, early_exit_text, name_and_model, parse_model
+from es_rerank.models.spec import SpecKind, name_and_model, parse_model
 from es_rerank.node.checks import check_model
 
 
@@ -26,7 +26,6 @@ from es_rerank.node.checks import check_model
         ("cohere:", "cohere", ("",), 1),
         ("remote:http://host:1/a?b=c:d+e", "remote", ("http://host:1/a?b=c:d+e",), 1),
         ("remote:http://a?b=c:d+http://e", "remote", ("http://a?b=c:d+http://e",), 1),
-        ("exit:0.3+./a+b", "exit", ("./a+b",), 0.3),
         ("cascade:0.5+./a+cohere:b+c", "cascade", ("./a", "cohere:b+c"), 0.5),
     ],
 )
@@ -40,15 +39,15 @@ def test_a_path_is_a_model_on_this_machine() -> None:
     assert parse_model(Path("/models/one")).model == "/models/one"
 
 
-@given(st.floats(0.01, 0.99), st.text(min_size=1).filter(lambda name: ":" not in name))
-def test_a_name_that_is_written_here_is_read_here(share: float, model: str) -> None:
-    spec = parse_model(early_exit_text(share, model))
-    assert (spec.kind, spec.models, spec.share) == ("exit", (model,), share)
+@given(st.floats(0.01, 0.99), st.text(min_size=1).filter(lambda name: ":" not in name and "+" not in name))
+def test_any_share_and_any_names_of_a_cascade_are_read(share: float, model: str) -> None:
+    spec = parse_model(f"cascade:{share}+{model}+{model}")
+    assert (spec.kind, spec.models, spec.share) == ("cascade", (model, model), share)
 
 
-@given(st.text(alphabet="0.3+:exitcascade/A", max_size=20))
+@given(st.text(alphabet="0.3+:cascadetop/A", max_size=20))
 def test_any_name_is_read_or_refused(rest: str) -> None:
-    for name in (rest, f"exit:{rest}", f"cascade:{rest}"):
+    for name in (rest, f"cascade:{rest}"):
         try:
             spec = parse_model(name)
         except SettingsError:
@@ -128,7 +127,6 @@ def test_doctor_sees_that_a_service_has_no_name(name: str) -> None:
         ("cross-encoder", "remote:vllm:logit:http://user:secret@host:9"),
         ("cross-encoder", "cascade:0.5+remote:http://user:secret@host:9+remote:http://user:secret@host:8"),
         ("cross-encoder", "cascade:2+remote:http://user:secret@host:9+small"),
-        ("cross-encoder", "exit:0.5+remote:http://user:secret@host:9"),
         ("bi-encoder", "remote:http://user:secret@host:9"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ from es_rerank.engine.pool import Pool
 from es_rerank.engine.session import CPU
 from es_rerank.errors import ModelError, ModelFolderError, ScoreError
 from es_rerank.models import Embedder, Reranker
+from es_rerank.models.load import load_reranker
 from es_rerank.models.local.bi_encoder import BiEncoder
 from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.models.local.open_model import open_model
@@ -278,6 +280,17 @@ def test_importing_the_models_loads_no_native_library() -> None:
         "assert not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_bundled_model_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with load_reranker() as bundled:
+        scores = bundled.score(QUERY, ["the king signed it", "it rained"])
+    assert scores.values[0] > scores.values[1]
 
 
 def test_exporting_without_the_extra_names_it(tmp_path: Path) -> None:

@@ -185,7 +185,6 @@ def test_a_password_in_the_address_is_never_printed(
         "http://user:secret@127.0.0.1:9",
         "cascade:7+remote:http://u:secret@h+x",
         "user:secret@h",
-        "exit:2+http://u:secret@h",
     ],
 )
 def test_a_password_in_the_address_of_a_model_is_never_printed(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelFolderError, SettingsError
-from ..catalog import ANSWERS, DEFAULT_WINDOW, EXIT_LAYERS, FAMILIES, Family, family_named, family_of
+from ..catalog import ANSWERS, DEFAULT_WINDOW, FAMILIES, Family, family_named, family_of
 from ..contracts import BiEncoderContract, CrossEncoderContract, DecoderContract, MonoT5Contract
 from ..manifest import ModelKind
 from . import SourceOptions
@@ -112,11 +112,6 @@ def _read(folder: Path, options: SourceOptions) -> SourceModel:
             return replace(source, decoder=decoder_contract(family, options))
         case "bi-encoder":
             return replace(source, bi_encoder=bi_encoder_contract(folder, config, options))
-
-
-def exit_layers(folder: Path) -> list[int]:
-    """Return the numbers of the layers that have an exit head in a torch folder."""
-    return [int(layer) for layer in (read_json(folder / "config.json") or {}).get(EXIT_LAYERS, [])]
 
 
 def answer_ids(contract: MonoT5Contract | DecoderContract, tokenizer: Tokenizer) -> tuple[int, int]:

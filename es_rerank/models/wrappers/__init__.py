@@ -1,1 +1,1 @@
-"""Rerankers that wrap other rerankers: score cache, cascade, early exit, long texts in parts."""
+"""Rerankers that wrap other rerankers: score cache, cascade, long texts in parts."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,6 @@ from pathlib import Path
 
 from ...errors import ModelError
 from ...models.manifest import Manifest
-from ...models.spec import early_exit_text
 from . import peers as table
 from .engine import Entrant
 from .machine import int8_preset
@@ -34,15 +33,13 @@ class Exports:
     """Folders of one model's weights.
 
     ``torch`` is the source. ``ours`` is this project's export with the manifest ``manifest``, ``plain`` the
-    export without graph passes, None where no chosen peer reads it, ``exits`` the exports with an early exit,
-    by the number of its layer.
+    export without graph passes, None where no chosen peer reads it.
     """
 
     torch: Path
     ours: Path
     plain: Path | None
     manifest: Manifest
-    exits: Mapping[int, Path]
 
 
 class Systems:
@@ -63,7 +60,7 @@ class Systems:
         cache: Path,
         doing: Doing,
     ) -> None:
-        self._scratch, self._exits, self._peers = scratch, exports.exits, peers
+        self._scratch, self._peers = scratch, peers
         self._threads, self._doing = threads, doing
         self._max_length = exports.manifest.max_length
         modular = (exports.torch / "modules.json").is_file()
@@ -107,14 +104,7 @@ class Systems:
             Entrant(
                 system, mine if system.peer is None else versions[system.peer], partial(self._start, system)
             )
-            for system in (
-                *SYSTEMS,
-                *(
-                    table.early_exit_system(layer, share)
-                    for layer in self._exits
-                    for share in table.EXIT_SHARES
-                ),
-            )
+            for system in SYSTEMS
             if system.peer is None or system.peer in versions
         ]
 
@@ -134,12 +124,9 @@ class Systems:
         python = Path(sys.executable) if peer is None else _or_raise(self._pythons[peer])
         if system.weights == "optimum":
             _or_raise(self._exported)
-        folder = str(self._folders[system.weights].resolve())
-        if system.exit_layer is not None and system.share is not None:
-            folder = early_exit_text(system.share, self._exits[system.exit_layer].resolve())
         task = {
             "system": system.worker,
-            "folder": folder,
+            "folder": str(self._folders[system.weights].resolve()),
             "threads": self._threads,
             "max_length": self._max_length,
             "out": out,

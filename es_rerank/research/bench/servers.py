@@ -278,20 +278,11 @@ def in_precision(folder: Path, precision: Precision, out: Path) -> Path:
     """
     manifest = read_manifest(folder)
     variants = {precision: manifest.variant(precision)}
-    exits = manifest.early_exit and manifest.early_exit.model_copy(
-        update={
-            "first": {precision: manifest.early_exit.first[precision]},
-            "rest": {precision: manifest.early_exit.rest[precision]},
-        }
-    )
     out.mkdir(parents=True)
     for path in folder.iterdir():
         if path.name != MANIFEST:
             (out / path.name).symlink_to(path.resolve())
-    write_manifest(
-        out,
-        manifest.model_copy(update={"variants": variants, "default_variant": precision, "early_exit": exits}),
-    )
+    write_manifest(out, manifest.model_copy(update={"variants": variants, "default_variant": precision}))
     return out
 
 

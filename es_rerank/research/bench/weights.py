@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ...extras import missing_extra
-from ...models.catalog import EXIT_HEADS, EXIT_LAYERS
 from ...models.load import model_folder
 from ...models.manifest import TOKENIZER, read_manifest
 from ...models.ready_made.hub import faults, hub_fault
@@ -29,9 +28,6 @@ _HEAD_SIZE = 32
 The graph does not say it any more. A test compares the folder's logits with the graph's.
 """
 
-_EXIT = "exit."
-"""Prefix of the names of an exit head's weights, in the graph and in the torch folder."""
-
 _TOKENIZER_FILES = ("config.json", "tokenizer_config.json", "special_tokens_map.json", TOKENIZER)
 _SPECIAL_TOKENS = {
     "cls_token": "[CLS]",
@@ -43,14 +39,13 @@ _SPECIAL_TOKENS = {
 
 
 def bundled_weights(out: Path) -> Path:
-    """Write the bundled cross-encoder with its exit head as a torch folder ``out``, and return ``out``.
+    """Write the bundled cross-encoder as a torch folder ``out``, and return ``out``.
 
     The package holds only the int8 graph. The weights are those of that graph, written as fp32, so they lie
     almost exactly on its int8 grid. Raises MissingExtraError when the export extra is not installed.
     """
     try:
         import onnx  # noqa: PLC0415 only the export extra installs it
-        from onnx import numpy_helper  # noqa: PLC0415
         from safetensors.numpy import save_file  # noqa: PLC0415
     except ImportError as error:
         raise missing_extra(f"the bench needs {error.name}, which is not installed", "export") from error
@@ -59,23 +54,6 @@ def bundled_weights(out: Path) -> Path:
     tensors = dequantised(onnx.load(folder / manifest.variant("int8")))
     config = _config(tensors)
     out.mkdir(parents=True, exist_ok=True)
-    if manifest.early_exit is not None:
-        layer = manifest.early_exit.layer
-        config[EXIT_LAYERS] = [layer]
-        first = onnx.load(folder / manifest.early_exit.first["int8"], load_external_data=False)
-        head = {
-            tensor.name.removeprefix(_EXIT): numpy_helper.to_array(tensor)
-            for tensor in first.graph.initializer
-            if tensor.name.startswith(_EXIT)
-        }
-        save_file(
-            {
-                f"{_EXIT}{layer}.{name}": value
-                for name, value in head.items()
-                if name.endswith((".weight", ".bias"))
-            },
-            out / EXIT_HEADS,
-        )
     return _torch_folder(out, folder, manifest.max_length, tensors, config, save_file)
 
 

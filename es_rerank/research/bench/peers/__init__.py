@@ -38,10 +38,8 @@ class System:
     """One way of scoring pairs.
 
     ``peer`` is None for this project itself. ``worker`` is the system's name in ``worker.py``. ``scale`` is
-    the scale of its scores. ``batches`` says whether the caller chooses a batch size. With ``exit_layer``,
-    only a ``share`` of the passages is read beyond that layer; the exit head there scores the others.
-    ``remembers`` says that every timed list was scored before and comes from the cache; its speed is not
-    plotted.
+    the scale of its scores. ``batches`` says whether the caller chooses a batch size. ``remembers`` says that
+    every timed list was scored before and comes from the cache; its speed is not plotted.
     """
 
     name: str
@@ -51,8 +49,6 @@ class System:
     weights: Weights
     scale: Scale = "logit"
     batches: bool = True
-    exit_layer: int | None = None
-    share: float | None = None
     remembers: bool = False
 
 
@@ -95,24 +91,6 @@ FlashRank and fastembed do not quantize; their authors give them int8 graphs. So
 project quantizes them, which runs faster than the quantization of sentence-transformers. They do not get this
 project's graph passes: they make padded batches, and a graph without a mask cannot read these.
 """
-
-EXIT_SHARES = (0.3, 0.5)
-"""Shares of the candidates that are read beyond an exit."""
-
-
-def early_exit_system(layer: int, share: float) -> System:
-    """Return the system that reads only a share of the candidates beyond the exit on a layer."""
-    return System(
-        f"es-rerank, exit {layer} for {1 - share:.0%}",
-        "int8",
-        None,
-        "es-rerank-exit",
-        "ours",
-        batches=False,
-        exit_layer=layer,
-        share=share,
-    )
-
 
 REFERENCE = System("torch", "fp32", None, "torch", "torch")
 """transformers' own classes, one pair at a time. Every system's scores are compared with it; it is not timed.

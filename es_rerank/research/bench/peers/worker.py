@@ -82,20 +82,13 @@ def ours(precision: str) -> Callable[[Task], Score]:
     return load
 
 
-def ours_by_name(*, remembers: bool) -> Callable[[Task], Score]:
-    """Return the loader of the reranker of this project that ``folder`` names, in int8.
-
-    With ``remembers`` it has a score cache.
-    """
-
-    def load(task: Task) -> Score:
-        models = import_module("es_rerank.models.load")
-        cache = import_module("es_rerank.models.wrappers.cached").ScoreCache(1_000_000) if remembers else None
-        return _query_by_query(
-            models.load_reranker(task.folder, threads=task.threads, cache=cache, variant="int8")
-        )
-
-    return load
+def ours_again(task: Task) -> Score:
+    """Load this project's cross-encoder in int8 with a score cache."""
+    models, cached = (import_module(f"es_rerank.models.{name}") for name in ("load", "wrappers.cached"))
+    cache = cached.ScoreCache(1_000_000)
+    return _query_by_query(
+        models.load_reranker(task.folder, threads=task.threads, cache=cache, variant="int8")
+    )
 
 
 def _query_by_query(model: Any) -> Score:  # noqa: ANN401 a reranker of this project
@@ -326,8 +319,7 @@ LOADERS: dict[str, Callable[[Task], Score | None]] = {
     "torch": torch_reference,
     "es-rerank-fp32": ours("fp32"),
     "es-rerank-int8": ours("int8"),
-    "es-rerank-again": ours_by_name(remembers=True),
-    "es-rerank-exit": ours_by_name(remembers=False),
+    "es-rerank-again": ours_again,
     "sentence-transformers-torch": sentence_transformers("torch"),
     "sentence-transformers-onnx": sentence_transformers("onnx", "onnx/model.onnx"),
     "sentence-transformers-int8": sentence_transformers("onnx", "onnx/model_q*int8_*.onnx"),
