@@ -618,7 +618,7 @@ makes the same kind of folder from ready-made ONNX graphs of the Hub, a folder o
     tests/unit/test_hub_imports.py::test_only_what_is_needed_is_fetched
     tests/unit/test_jar_models.py::test_a_jar_becomes_a_folder_by_the_command
 trains a cross-encoder by the recipe of the bundled one
-    tests/parity/test_training.py::test_the_folder_is_a_plain_cross_encoder_with_exit_heads_beside_it
+    tests/parity/test_training.py::test_the_folder_is_a_plain_cross_encoder
     tests/unit/test_recipe.py::test_the_recipe_in_the_package_is_that_of_the_last_round
 continues from an earlier run, and reuses its lists where the recipe would make the same ones
     tests/parity/test_training.py::test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher
@@ -1423,8 +1423,6 @@ adds the order by model and first stage together, as in a search.
     tests/unit/test_bench_engine.py::test_joined_with_the_first_stage_an_order_is_between_both
 Without MODEL, the command takes the bundled weights.
     tests/unit/test_bench_engine.py::test_the_bundled_weights_are_all_that_a_bert_with_a_head_has
-So neither is the default.
-    tests/unit/test_surface.py::test_every_setting_is_in_the_readme_with_its_default
 
 # Latency under load
 
@@ -1498,7 +1496,7 @@ are not enough stay empty. No figure is estimated.
     tests/unit/test_zh_en.py::test_its_models_are_called_as_its_entry_points_say
 `--reranker`, `ES_RERANK_RERANKER` and `load_reranker(...)` take one of these:
     tests/unit/test_model_spec.py::test_a_name_is_read
-    tests/unit/test_model_spec.py::test_a_name_that_is_written_here_is_read_here
+    tests/unit/test_model_spec.py::test_any_share_and_any_names_of_a_cascade_are_read
 a folder that `es-rerank export MODEL OUT` wrote
     tests/unit/test_manifest.py::test_an_exported_repository_in_the_hub_cache_is_loaded
     tests/parity/test_families.py::test_the_program_itself_searches_with_an_exported_folder
@@ -1923,6 +1921,7 @@ NO_PROMISE: Mapping[str, str] = {
     "| processor | int8 | fp32 |": "figures with their command",
     "The next table shows what int8 costs on whole collections": "how to read the table below it",
     "| nDCG@10, alone / default | queries |": "figures with their command",
+    "int8 is within 0.004 of fp32 on every collection": "figures of the table above it",
     "Two cores with AVX-512 VNNI, 100 requests a rate": "how to read the table below it",
     "| share of its own capacity |": "figures with their command",
     "The bundled model and its fp32 export, two cores": "how to read the table below it",
