@@ -19,12 +19,8 @@ DEFAULT_WINDOW = 512
 8192: time grows with length, and these models were trained on 512 tokens. ``--max-length`` allows up to as
 many tokens as the model has positions."""
 
-EXIT_HEADS = "exit_heads.safetensors"
 INT8_TEXTS = "int8_texts.jsonl"
 """The file where training writes texts for ``export --int8-texts``."""
-EXIT_LAYERS = "es_rerank_exit_layers"
-"""The key in a torch model's config.json that lists the layers with an exit head, counted from 1. The weights
-of the heads are in ``exit_heads.safetensors``."""
 
 
 @dataclass(frozen=True, slots=True)

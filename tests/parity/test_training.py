@@ -27,11 +27,9 @@ from transformers import AutoTokenizer, BertForSequenceClassification
 from es_rerank.errors import SettingsError, SourceError
 from es_rerank.export import ExportOptions, export_model
 from es_rerank.export.texts import read_texts
-from es_rerank.models.catalog import EXIT_HEADS, EXIT_LAYERS
 from es_rerank.models.local.cross_encoder import CrossEncoder
 from es_rerank.research.training import batches, cross_encoder, kept_lists
 from es_rerank.research.training.contrasts import contrasts
-from es_rerank.research.training.early_exit import EarlyExitModel
 from es_rerank.research.training.lists import make_lists
 from es_rerank.research.training.objective import loss_of
 from es_rerank.research.training.passages import Passages
@@ -45,6 +43,7 @@ from es_rerank.research.training.training_list import (
     split_development,
     teacher_logits,
 )
+from es_rerank.research.training.written_out import WrittenOutBert
 from es_rerank.testing import WordOverlapReranker
 
 WORDS = [
@@ -75,7 +74,6 @@ RECIPE = Recipe(
     lists_per_pass=2,
     max_tokens=64,
     passage_tokens=(24, 64),
-    exit_layers=(1,),
     steps=4,
     checkpoint_every=2,
 )
@@ -140,16 +138,8 @@ def pairs(tokenizer: Any) -> Any:
     )
 
 
-def test_the_folder_is_a_plain_cross_encoder_with_exit_heads_beside_it(run: Path, tmp_path: Path) -> None:
-    heads = load_file(run / EXIT_HEADS)
-    assert {name: tuple(value.shape) for name, value in heads.items()} == {
-        "exit.1.pooler.weight": (32, 32),
-        "exit.1.pooler.bias": (32,),
-        "exit.1.classifier.weight": (1, 32),
-        "exit.1.classifier.bias": (1,),
-    }
-    assert {value.dtype for value in heads.values()} == {torch.float32}
-    assert json.loads((run / "config.json").read_text(encoding="utf-8"))[EXIT_LAYERS] == [1]
+def test_the_folder_is_a_plain_cross_encoder(run: Path, tmp_path: Path) -> None:
+    assert {value.dtype for value in load_file(run / "model.safetensors").values()} == {torch.float32}
     assert json.loads((run / "recipe.json").read_text(encoding="utf-8")) == json.loads(
         RECIPE.model_dump_json()
     )
@@ -166,31 +156,23 @@ def test_the_folder_is_a_plain_cross_encoder_with_exit_heads_beside_it(run: Path
         assert ours.score("storm", texts).values == pytest.approx(theirs, abs=1e-4)
 
 
-def test_every_head_was_trained(run: Path, base: Path) -> None:
-    trained, fresh = (
-        load_file(run / EXIT_HEADS),
-        EarlyExitModel(cross_encoder.new_model(base, RECIPE.seed), RECIPE.exit_layers),
+def test_all_was_trained_but_the_word_vectors(run: Path, base: Path) -> None:
+    model, fresh = (
+        BertForSequenceClassification.from_pretrained(run),
+        cross_encoder.new_model(base, RECIPE.seed),
     )
-    for name, before in fresh.exit.state_dict().items():
-        assert not torch.equal(trained[f"exit.{name}"], before)
-    model = BertForSequenceClassification.from_pretrained(run)
-    assert not torch.equal(model.classifier.weight, fresh.model.classifier.weight)
-    assert torch.equal(
-        model.bert.embeddings.word_embeddings.weight, fresh.model.bert.embeddings.word_embeddings.weight
-    )
+    before = fresh.state_dict()
+    same = {name for name, value in model.state_dict().items() if torch.equal(value, before[name])}
+    assert same == {"bert.embeddings.word_embeddings.weight"}
 
 
-def test_the_log_has_every_step_and_the_accuracy_of_each_head(run: Path) -> None:
+def test_the_log_has_every_step_and_the_accuracy_of_each_checkpoint(run: Path) -> None:
     rows = [
         json.loads(line) for line in (run / "work" / "log.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
-    assert [sorted(row.get("accuracy", ())) for row in rows] == [
-        [],
-        ["exit 1", "last"],
-        [],
-        ["exit 1", "last"],
-    ]
+    assert ["accuracy" in row for row in rows] == [False, True, False, True]
+    assert 0 <= rows[-1]["accuracy"] <= 1
 
 
 def test_a_run_that_was_interrupted_ends_with_the_same_weights(
@@ -205,9 +187,27 @@ def test_a_run_that_was_interrupted_ends_with_the_same_weights(
     said: list[str] = []
     cross_encoder.train(RECIPE, data, base, tmp_path, say=said.append, report=lambda _: None)
     assert said == ["resumed at step 2"]
-    for name in ("model.safetensors", EXIT_HEADS):
-        whole, resumed = load_file(run / name), load_file(tmp_path / name)
-        assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+    whole, resumed = (load_file(folder / "model.safetensors") for folder in (run, tmp_path))
+    assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+
+
+def test_a_run_of_before_goes_on_where_it_had_no_heads_on_inner_layers(
+    run: Path, data: Path, base: Path, tmp_path: Path
+) -> None:
+    again = shutil.copytree(run, tmp_path / "again")
+    state = torch.load(run / "work" / "checkpoint.pt", weights_only=True)
+    said: list[str] = []
+
+    def resumed(exits: list[int], more: dict[str, torch.Tensor]) -> None:
+        stated = json.loads(state["recipe"]) | {"exit_layers": exits, "exit_weight": 0.4}
+        before = state | {"recipe": json.dumps(stated), "model": state["model"] | more}
+        torch.save(before, again / "work" / "checkpoint.pt")
+        cross_encoder.train(RECIPE, data, base, again, say=said.append, report=lambda _: None)
+
+    resumed([], {})
+    assert said == ["resumed at step 4"]
+    with pytest.raises(SourceError, match="another recipe, base, start or teacher"):
+        resumed([1], {"exit.1.classifier.bias": torch.zeros(1)})
 
 
 def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(
@@ -235,12 +235,10 @@ def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(
     ]
     assert lists_of(tmp_path) == lists_of(run)
     assert "word-overlap" in made_by
-    for name in ("model.safetensors", EXIT_HEADS):
-        before, after = load_file(run / name), load_file(tmp_path / name)
-        moved = {key: float((value - after[key]).abs().max()) for key, value in before.items()}
-        assert (
-            0 < max(moved.values()) < 0.01
-        )  # two small steps from where the first run ended, not a fresh head
+    before, after = (load_file(folder / "model.safetensors") for folder in (run, tmp_path))
+    moved = {key: float((value - after[key]).abs().max()) for key, value in before.items()}
+    # Two small steps from where the first run ended, not a fresh head.
+    assert 0 < max(moved.values()) < 0.01
     fewer = kept_lists.prepare_lists(
         further,
         data,
@@ -294,8 +292,7 @@ def test_what_does_not_fit_together_is_said_before_anything_is_made(
         assert not list((tmp_path / "out" / "work").iterdir())
 
     refused("has 2 layers, and the recipe asks for layers 3", layers=3)
-    refused(r"has 2 layers, and the recipe asks for layers None and exit_layers \(2,\)", exit_layers=(2,))
-    refused(r"has 2 layers and exits on \(1,\), the recipe 2 and \(\)", run, exit_layers=())
+    refused("has 2 layers, the recipe 1; make them the same", run, layers=1)
     other = shutil.copytree(run, tmp_path / "other")
     tokenizer = json.loads((other / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer["model"]["vocab"].popitem()
@@ -307,9 +304,7 @@ def test_what_does_not_fit_together_is_said_before_anything_is_made(
     for folder, score in ((unigram, -7.4715776443481445), (other, -7.471577644348144)):
         tokenizer["model"]["vocab"] = [["word", score]]
         (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    refused(r"has 2 layers and exits on \(1,\), the recipe 2 and \(\)", other, unigram, exit_layers=())
-    with pytest.raises(ValueError, match="do not lie below the last of 2 layers"):
-        Recipe(sources=(), layers=2, exit_layers=(2,))
+    refused("has 2 layers, the recipe 1; make them the same", other, unigram, layers=1)
 
 
 def test_the_forward_pass_is_that_of_transformers(run: Path) -> None:
@@ -318,25 +313,8 @@ def test_the_forward_pass_is_that_of_transformers(run: Path) -> None:
         AutoTokenizer.from_pretrained(run),
     )
     with torch.no_grad():
-        ours, theirs = EarlyExitModel(model, [])(pairs(tokenizer))[-1], model(**pairs(tokenizer)).logits[:, 0]
+        ours, theirs = WrittenOutBert(model)(pairs(tokenizer)), model(**pairs(tokenizer)).logits[:, 0]
     assert ours.tolist() == pytest.approx(theirs.tolist(), abs=0.02)  # bfloat16 has eight bits
-
-
-def test_an_exit_is_a_model_of_so_many_layers(run: Path) -> None:
-    heads, tokenizer = load_file(run / EXIT_HEADS), AutoTokenizer.from_pretrained(run)
-    whole = EarlyExitModel(BertForSequenceClassification.from_pretrained(run).eval(), [1])
-    whole.load_heads(run)
-    short = BertForSequenceClassification.from_pretrained(run, num_hidden_layers=1).eval()
-    short.bert.pooler.dense.load_state_dict(
-        {"weight": heads["exit.1.pooler.weight"], "bias": heads["exit.1.pooler.bias"]}
-    )
-    short.classifier.load_state_dict(
-        {"weight": heads["exit.1.classifier.weight"], "bias": heads["exit.1.classifier.bias"]}
-    )
-    with torch.no_grad():
-        assert whole(pairs(tokenizer))[0].tolist() == pytest.approx(
-            short(**pairs(tokenizer)).logits[:, 0].tolist(), abs=0.02
-        )
 
 
 def test_labelled_lists_begin_with_a_positive_and_weak_ones_know_only_the_teacher(run: Path) -> None:
@@ -495,18 +473,26 @@ def test_of_many_documents_the_relevant_ones_are_read_first(data: Path) -> None:
     assert len({text.split("\n")[-1] for item in lists for text in item.passages}) <= 30 * 4
 
 
-def test_the_loss_prefers_the_positive_first_in_every_head() -> None:
+def test_the_loss_prefers_the_positive_first() -> None:
     item = TrainingList("q", ["a", "b", "c"], [1, 0, 0], [3.0, 1.0, 0.0])
     good, bad = torch.tensor([3.0, 0.0, -1.0]), torch.tensor([-1.0, 0.0, 3.0])
-    right, exit_wrong, last_wrong = (
-        float(loss_of(torch.stack(heads), [item], RECIPE))
-        for heads in ((good, good), (bad, good), (good, bad))
-    )
-    assert right < exit_wrong < last_wrong
+    assert loss_of(good, [item], RECIPE) < loss_of(bad, [item], RECIPE)
+
+
+def test_the_loss_of_lists_of_any_length_is_the_sum_of_theirs() -> None:
+    lists = [
+        TrainingList("q", ["a", "b", "c"], [1, 0, 0], [3.0, 1.0, 0.0]),
+        TrainingList("r", ["d", "e"], [-1, -1], [0.0, 2.0]),
+    ]
+    logits = torch.tensor([1.0, 2.0, -1.0, 0.5, 0.25])
+    alone = [
+        float(loss_of(part, [item], RECIPE)) for part, item in zip(logits.split([3, 2]), lists, strict=True)
+    ]
+    assert float(loss_of(logits, lists, RECIPE)) == pytest.approx(sum(alone))
 
 
 def test_a_teacher_that_contradicts_the_labels_is_not_heard() -> None:
-    logits = torch.tensor([[1.0, 0.0]])
+    logits = torch.tensor([1.0, 0.0])
     heard = RECIPE.model_copy(update={"distil_weight_labelled": 5.0})
     wrong, right = (
         TrainingList("q", ["a", "b"], [1, 0], [0.0, 4.0]),
@@ -514,16 +500,6 @@ def test_a_teacher_that_contradicts_the_labels_is_not_heard() -> None:
     )
     assert loss_of(logits, [wrong], heard) == loss_of(logits, [wrong], RECIPE)
     assert loss_of(logits, [right], heard) > loss_of(logits, [right], RECIPE)
-
-
-def test_the_last_head_does_not_learn_from_the_exits() -> None:
-    logits = torch.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
-    unlabelled = TrainingList("q", ["a", "b"], [-1, -1], [0.0, 1.0])
-    recipe = RECIPE.model_copy(update={"distil_weight_weak": 0.0})
-    loss_of(logits, [unlabelled], recipe).backward()
-    assert logits.grad is not None
-    assert torch.count_nonzero(logits.grad[0]) == 2
-    assert torch.count_nonzero(logits.grad[1]) == 0
 
 
 def test_batches_hold_no_more_padded_tokens_than_allowed() -> None:

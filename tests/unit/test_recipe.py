@@ -35,11 +35,11 @@ from es_rerank.testing import WordOverlapReranker
 def test_a_recipe_is_read_from_json(tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     path.write_text(
-        '{"sources": [{"collection": "facts", "splits": ["train"]}], "steps": 7, "exit_layers": [1, 4]}',
+        '{"sources": [{"collection": "facts", "splits": ["train"]}], "steps": 7, "layers": [1, 4]}',
         encoding="utf-8",
     )
     recipe = read_recipe(str(path))
-    assert (recipe.sources[0].collection, recipe.steps, recipe.exit_layers) == ("facts", 7, (1, 4))
+    assert (recipe.sources[0].collection, recipe.steps, recipe.layers) == ("facts", 7, (1, 4))
     assert recipe.passage_tokens == FIRST_ROUND.passage_tokens
 
 
@@ -56,15 +56,23 @@ def test_what_is_no_recipe_is_refused_with_the_field_named(tmp_path: Path) -> No
 @pytest.mark.parametrize("layers", [(), (0, 1), (2, 1), (3, 3), 0])
 def test_layers_that_no_model_has_are_refused(layers: object) -> None:
     with pytest.raises(ValueError, match=r"layers .* are not one or more layers in ascending order"):
-        Recipe.model_validate({"sources": [], "exit_layers": [], "layers": layers})
+        Recipe.model_validate({"sources": [], "layers": layers})
 
 
 def test_layers_are_a_number_from_the_first_on_or_a_list() -> None:
-    first = Recipe(sources=(), exit_layers=(1,), layers=3)
+    first = Recipe(sources=(), layers=3)
     assert first.kept_layers == (1, 2, 3)
     assert first.model_copy(update={"layers": (2, 4, 6)}).kept_layers == (2, 4, 6)
-    with pytest.raises(ValueError, match="do not lie below the last of 2 layers"):
-        Recipe.model_validate({"sources": [], "exit_layers": [2], "layers": [4, 8]})
+
+
+def test_a_recipe_with_heads_on_inner_layers_is_read_without_them(tmp_path: Path) -> None:
+    stated = json.loads(FIRST_ROUND.model_dump_json())
+    heads = {"exit_layers": [2, 3], "exit_weight": 0.4, "exit_distil_weight": 0.4}
+    (tmp_path / "recipe.json").write_text(json.dumps(stated | heads), encoding="utf-8")
+    assert read_recipe(str(tmp_path / "recipe.json")) == FIRST_ROUND
+    (tmp_path / "recipe.json").write_text(json.dumps(stated | {"exit_share": 0.3}), encoding="utf-8")
+    with pytest.raises(SettingsError, match="exit_share\n  Extra inputs"):
+        read_recipe(str(tmp_path / "recipe.json"))
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -131,7 +131,7 @@ def test_the_recipe_ends_and_its_average_keeps_the_start() -> None:
     assert many.steps == MOST_STEPS
     for recipe in (few, many):
         assert recipe.average_decay ** (recipe.steps - 1) == pytest.approx(START_SHARE)
-        assert (recipe.max_tokens, recipe.exit_layers) == (512, ())
+        assert recipe.max_tokens == 512
 
 
 def test_too_few_judgements_to_train_on_are_refused_with_what_is_needed() -> None:

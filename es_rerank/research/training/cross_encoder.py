@@ -1,4 +1,4 @@
-"""Trains a one-logit cross-encoder with early exits, on a CPU or a GPU, in a run that can be resumed."""
+"""Trains a one-logit cross-encoder, on a CPU or a GPU, in a run that can be resumed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from ...engine.processor import cores
 from ...errors import SettingsError, SourceError
 from ...models import Reranker, identity_of
-from ...models.catalog import EXIT_LAYERS, INT8_TEXTS
+from ...models.catalog import INT8_TEXTS
 from ...models.manifest import TOKENIZER
-from .early_exit import EarlyExitModel
 from .objective import loss_of
 from .recipe import RECIPE_FILE, Recipe
 from .side_by_side import SideBySide
 from .training_list import WORK, TrainingList, mark_of, queue, split_development
+from .written_out import WrittenOutBert
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -114,17 +114,14 @@ class Trainer:
         self._development, self._lists = development, lists
         self._device = device()
         self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(base)  # nosec B615 # a folder on this machine
-        self.model = EarlyExitModel(
-            new_model(base, recipe.seed, recipe.kept_layers) if start is None else _saved_model(start),
-            recipe.exit_layers,
+        self.model = WrittenOutBert(
+            new_model(base, recipe.seed, recipe.kept_layers) if start is None else _saved_model(start)
         )
-        if start is not None and recipe.exit_layers:
-            self.model.load_heads(start)
         self.model.to(self._device)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay))
         heads = {
             id(p)
-            for module in (self.model.model.bert.pooler, self.model.model.classifier, self.model.exit)
+            for module in (self.model.model.bert.pooler, self.model.model.classifier)
             for p in module.parameters()
         }
         trained = [p for p in self.model.parameters() if p.requires_grad]
@@ -150,11 +147,11 @@ class Trainer:
         )
 
     def _logits(self, model: torch.nn.Module, read: MicroBatch) -> torch.Tensor:
-        """Return the logits of a pass, float32, (heads, total passages), in the order of its lists."""
+        """Return the logits of a pass, float32, (total passages,), in the order of its lists."""
         parts = [
             model({name: values.to(self._device) for name, values in batch.items()}) for batch in read.batches
         ]
-        return torch.cat(parts, dim=1)[:, read.places.to(self._device)]
+        return torch.cat(parts)[read.places.to(self._device)]
 
     def run(self, report: Report) -> None:
         """Train to the last step; write a checkpoint every ``checkpoint_every`` steps."""
@@ -196,26 +193,15 @@ class Trainer:
 
         return self._side_by_side.backward(loss, passes)
 
-    def accuracy(self) -> dict[str, float]:
-        """Return, for each head of the averaged model, the share of development lists whose best passage is a
-        positive.
-        """
+    def accuracy(self) -> float:
+        """Return the share of development lists whose best passage, by the averaged model, is a positive."""
         with torch.no_grad():
             logits = self._logits(
                 self.average, tokenised(self._development, self._tokenizer, self._recipe)
             ).cpu()
-        parts = logits.split([len(item.passages) for item in self._development], dim=1)
-        hits = torch.tensor(
-            [
-                [item.labels[best] for best in part.argmax(dim=1).tolist()]
-                for item, part in zip(self._development, parts, strict=True)
-            ]
-        )
-        names = [*(f"exit {layer}" for layer in self._recipe.exit_layers), "last"]
-        return {
-            name: round(share, 4)
-            for name, share in zip(names, hits.float().mean(dim=0).tolist(), strict=True)
-        }
+        parts = logits.split([len(item.passages) for item in self._development])
+        hits = [item.labels[int(part.argmax())] for item, part in zip(self._development, parts, strict=True)]
+        return round(sum(hits) / len(hits), 4)
 
     def _checkpoint(self) -> None:
         partial = self._work / "checkpoint.partial"
@@ -242,7 +228,9 @@ class Trainer:
         if not path.is_file():
             return False
         state = torch.load(path, map_location=self._device, weights_only=True)
-        if (state["recipe"], state.get("run")) != (self._recipe.model_dump_json(), self._run):
+        same = _states(state["recipe"], self._recipe) and state.get("run") == self._run
+        # A run of before may have had heads on inner layers, which no recipe states any more.
+        if not same or state["model"].keys() != self.model.state_dict().keys():
             raise SourceError(
                 f"{path} is of a run with another recipe, base, start or teacher; "
                 "choose another folder, or remove the file",
@@ -258,8 +246,8 @@ class Trainer:
     def save(self, out: Path) -> None:
         """Write the averaged model as a folder that sentence-transformers' CrossEncoder loads.
 
-        The folder also gets the exit heads, the recipe, and texts from the training lists for ``es-rerank
-        export --int8-texts``.
+        The folder also gets the recipe, and texts from the training lists for ``es-rerank export
+        --int8-texts``.
         """
         self.average.module.save(out)
         self._tokenizer.save_pretrained(out)
@@ -273,15 +261,23 @@ class Trainer:
         (out / INT8_TEXTS).write_text("".join(lines), encoding="utf-8")
 
 
+def _states(text: str, recipe: Recipe) -> bool:
+    """Return whether a JSON text states this recipe. Keys that it lacks, or that are gone, do not matter."""
+    try:
+        return Recipe.model_validate_json(text) == recipe
+    except ValueError:
+        return False
+
+
 def _check(recipe: Recipe, base: Path, start: Path | None) -> None:
     """Raise SettingsError when base, start and recipe do not fit together."""
     has = BertConfig.from_pretrained(base).num_hidden_layers  # nosec B615 # a folder on this machine
     kept = recipe.kept_layers or tuple(range(1, has + 1))
     layers = len(kept)
-    if kept[-1] > has or any(layer >= layers for layer in recipe.exit_layers):
+    if kept[-1] > has:
         raise SettingsError(
-            f"{base} has {has} layers, and the recipe asks for layers {recipe.layers} and exit_layers "
-            f"{recipe.exit_layers}; change the recipe or --base"
+            f"{base} has {has} layers, and the recipe asks for layers {recipe.layers}; change the recipe or "
+            "--base"
         )
     if start is None:
         return
@@ -290,13 +286,9 @@ def _check(recipe: Recipe, base: Path, start: Path | None) -> None:
             f"{start} was not trained on {base}, because it has another vocabulary; name with --base what "
             "it was trained on"
         )
-    config = BertConfig.from_pretrained(start)  # nosec B615 # a folder on this machine
-    start_layers, start_exits = config.num_hidden_layers, tuple(getattr(config, EXIT_LAYERS, ()))
-    if (start_layers, start_exits) != (layers, recipe.exit_layers):
-        raise SettingsError(
-            f"{start} has {start_layers} layers and exits on {start_exits}, the recipe {layers} and "
-            f"{recipe.exit_layers}; make them the same"
-        )
+    start_layers = BertConfig.from_pretrained(start).num_hidden_layers  # nosec B615 # a folder on this machine
+    if start_layers != layers:
+        raise SettingsError(f"{start} has {start_layers} layers, the recipe {layers}; make them the same")
 
 
 def _vocabulary(folder: Path) -> list[str]:

@@ -1,10 +1,8 @@
-"""The training loss: a listwise softmax, a binary term and teachers, on the last head and, weighted, on the
-exits.
+"""The training loss: a listwise softmax, a binary term and teachers.
 
 The listwise loss orders the passages of one query. The binary term makes the sigmoid of the logit a usable
 score from 0 to 1. The Kullback-Leibler term towards the teacher keeps the knowledge of the bi-encoder, which
-was trained on a billion pairs (TinyBERT-style distillation, https://arxiv.org/abs/1909.10351). The exits
-learn from the same terms, and from the last head (self-distillation, https://arxiv.org/abs/1905.08094).
+was trained on a billion pairs (TinyBERT-style distillation, https://arxiv.org/abs/1909.10351).
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ Its share of a softmax is 0 in float32, and its logarithm is finite.
 def loss_of(logits: torch.Tensor, lists: Sequence[TrainingList], recipe: Recipe) -> torch.Tensor:
     """Return the sum of the losses of the lists.
 
-    ``logits`` is (heads, total passages) in the order of the lists; the last row is the last head.
+    ``logits`` is float32, (total passages,), in the order of the lists.
     """
     sizes = torch.tensor([len(item.passages) for item in lists])
     width = int(sizes.max())
@@ -36,7 +34,7 @@ def loss_of(logits: torch.Tensor, lists: Sequence[TrainingList], recipe: Recipe)
     known = real.to(logits.device)
     labels = _table([item.labels for item in lists], 0.0, logits.device)
     teacher = _table([item.teacher for item in lists], _NOTHING, logits.device)
-    table = logits[:, places].masked_fill(~known, _NOTHING)
+    table = logits[places].masked_fill(~known, _NOTHING)
 
     labelled = labels[:, 0] >= 0
     positives = labels.clamp(min=0)
@@ -44,16 +42,13 @@ def loss_of(logits: torch.Tensor, lists: Sequence[TrainingList], recipe: Recipe)
     listwise = -(torch.log_softmax(table, dim=-1) * positives).sum(dim=-1) / positives.sum(dim=-1).clamp(
         min=1
     )
-    terms = functional.binary_cross_entropy_with_logits(table, positives.expand_as(table), reduction="none")
+    terms = functional.binary_cross_entropy_with_logits(table, positives, reduction="none")
     binary = terms.masked_fill(~known, 0.0).sum(dim=-1) / known.sum(dim=-1)
     agrees = positives.gather(1, teacher.argmax(dim=-1, keepdim=True))[:, 0]
     from_labels = (
         listwise + recipe.binary_weight * binary + recipe.distil_weight_labelled * agrees * towards_teacher
     )
-    heads = torch.where(labelled, from_labels, recipe.distil_weight_weak * towards_teacher).sum(dim=-1)
-
-    towards_last = _divergence(table[-1].detach(), table[:-1]).sum()
-    return heads[-1] + recipe.exit_weight * heads[:-1].sum() + recipe.exit_distil_weight * towards_last
+    return torch.where(labelled, from_labels, recipe.distil_weight_weak * towards_teacher).sum()
 
 
 def _table(rows: Sequence[Sequence[float]], rest: float, device: torch.device) -> torch.Tensor:

@@ -63,6 +63,9 @@ _OF_LISTS = {
 }
 
 
+_OF_INNER_HEADS = {"exit_layers", "exit_weight", "exit_distil_weight"}
+
+
 class Recipe(BaseModel):
     """All choices of a training run. Two runs of the same recipe differ only by the order of floating-point
     operations.
@@ -108,12 +111,6 @@ class Recipe(BaseModel):
     """
     bm25_weight: float = 0.5
     """Weight of BM25's standardised scores in the teacher; the bi-encoder has weight 1."""
-    exit_layers: tuple[int, ...] = (2, 3)
-    """Layers, counted from 1, that get an exit head, so that the encoder can stop after them."""
-    exit_weight: float = 0.4
-    """Weight of each exit head's own loss from labels and teacher."""
-    exit_distil_weight: float = 0.4
-    """Weight of the last head as the teacher of each exit head."""
     average_decay: float = 0.99
     """Decay of the exponential moving average of the weights over the steps. The average is what is saved."""
     lists_per_pass: int = 16
@@ -143,15 +140,21 @@ class Recipe(BaseModel):
     contrasts: int = Field(default=0, ge=0)
     """Number of lists of statements that differ only in a word of time (``contrasts``)."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_inner_heads(cls, stated: object) -> object:
+        """Leave out what earlier recipes say of heads on inner layers: there are none any more, and the rest
+        of such a recipe holds for the last layer as before.
+        """
+        if not isinstance(stated, dict):
+            return stated
+        return {name: value for name, value in stated.items() if name not in _OF_INNER_HEADS}
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
         kept = self.kept_layers
         if kept is not None and (not kept or kept[0] < 1 or list(kept) != sorted(set(kept))):
             raise ValueError(f"layers {self.layers} are not one or more layers in ascending order from 1 on")
-        if kept is not None and self.exit_layers and max(self.exit_layers) >= len(kept):
-            raise ValueError(
-                f"exit_layers {self.exit_layers} do not lie below the last of {len(kept)} layers"
-            )
         if self.contrasts and self.list_size > _CONTRAST_LIST:
             raise ValueError(
                 f"list_size {self.list_size} is more than the {_CONTRAST_LIST} statements that a contrast "

@@ -30,6 +30,8 @@ FIRST_ROUND = Recipe(
     ),
 )
 """First round of the bundled cross-encoder: it learns first from the bi-encoder, then also from the labels.
+
+The shipped weights of this round and the next two were trained with heads on inner layers, which are gone.
 """
 
 SECOND_ROUND = FIRST_ROUND.model_copy(
@@ -121,7 +123,6 @@ FOURTH_ROUND = Recipe(
     body_rate=5e-5,
     head_rate=2e-4,
     distil_weight_labelled=0.5,
-    exit_layers=(),
     spare_tenth=True,
 )
 """Fourth round of the bundled cross-encoder.
@@ -178,14 +179,14 @@ ZH_EN_FIRST_ROUND = Recipe(
     body_rate=1.2e-4,
     head_rate=8e-4,
     distil_scale=50.0,
-    exit_layers=(3,),
     spare_tenth=True,
     layers=6,
     contrasts=1_000,
 )
 """First round of the cross-encoder for Chinese and English.
 
-It has half the layers of a multilingual bi-encoder, whose cosines lie in a narrow range.
+It has half the layers of a multilingual bi-encoder, whose cosines lie in a narrow range. The shipped weights
+of both rounds were trained with a head on an inner layer, which is gone.
 """
 
 ZH_EN_SECOND_ROUND = ZH_EN_FIRST_ROUND.model_copy(

@@ -171,7 +171,6 @@ def tuning_recipe(lists: Sequence[TrainingList], max_tokens: int, seed: int) -> 
         body_rate=BODY_RATE,
         head_rate=HEAD_RATE,
         distil_weight_labelled=0.5,
-        exit_layers=(),
         # The first step starts the average, and each later one multiplies its part by the decay.
         average_decay=START_SHARE ** (1 / max(1, steps - 1)),
         checkpoint_every=steps,
