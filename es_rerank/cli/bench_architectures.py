@@ -178,7 +178,7 @@ def _exports(sizes: Architecture, candidates: Sequence[Candidates], scratch: Pat
         )
         options = ExportOptions(kind="cross-encoder", int8_texts=texts)
         manifest = export_model(str(torch), scratch / "ours", options)
-    return Exports(torch, scratch / "ours", None, manifest, {})
+    return Exports(torch, scratch / "ours", None, manifest)
 
 
 def _doing(name: str, what: str) -> AbstractContextManager[object]:
