@@ -236,4 +236,4 @@ def _queries(run: Path) -> set[str]:
             f"{path} was made by another recipe than {run / RECIPE_FILE}; give a folder that es-rerank "
             "train wrote"
         )
-    return {item.query for item in learned_from(lists, recipe)}
+    return {item.query_of_collection for item in learned_from(lists, recipe)}

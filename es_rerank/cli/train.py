@@ -50,6 +50,14 @@ def train(
             show_default="a fresh head on the base model",
         ),
     ] = None,
+    lists: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a training run whose lists are used. Its recipe names the same collections and "
+            "embedders; without embedders of its own, the same --base too.",
+            show_default="the lists are made",
+        ),
+    ] = None,
     teacher: Annotated[
         str | None,
         typer.Option(
@@ -64,7 +72,7 @@ def train(
         str,
         typer.Option(
             help="JSON file with a recipe, or one of: first, second, third, fourth, left-out, "
-            "two-layers, zh-en-first, zh-en-second."
+            "two-layers, zh-en-first, zh-en-second, zh-en-third, zh-small."
         ),
     ] = "first",
     as_json: Json = False,
@@ -106,6 +114,7 @@ def train(
             _base_of(base, vocabulary or (), pieces_seen, out),
             out,
             start=None if start is None else _unpacked(start, out / "start"),
+            lists_of=lists,
             teacher=teaching,
             say=stderr.print,
             report=report,

@@ -23,7 +23,9 @@ from es_rerank.research.training.recipes import (
 from es_rerank.research.training.training_list import (
     TrainingList,
     add_teacher,
+    differences,
     learned_from,
+    mark_of,
     queue,
     read_lists,
     split_development,
@@ -85,7 +87,7 @@ def test_what_is_neither_a_round_nor_a_file_is_refused_with_the_rounds_named() -
     with pytest.raises(
         SettingsError,
         match="fifth is not a training recipe, nor one of first, second, third, fourth, left-out, "
-        "two-layers, zh-en-first, zh-en-second",
+        "two-layers, zh-en-first, zh-en-second, zh-en-third, zh-small",
     ):
         read_recipe("fifth")
 
@@ -114,6 +116,28 @@ def test_the_second_round_goes_on_where_the_first_ended() -> None:
     assert SECOND_ROUND.first_list == 10_720
     assert ZH_EN_SECOND_ROUND.of_lists() == ZH_EN_FIRST_ROUND.of_lists()
     assert ZH_EN_SECOND_ROUND.first_list == 6_400
+
+
+def test_both_models_for_chinese_can_be_trained_on_the_same_lists() -> None:
+    assert RECIPES["zh-en-third"].of_lists() == RECIPES["zh-small"].of_lists()
+    marks = [
+        mark_of(RECIPES[name], base, Path("data")) for name in ("zh-small", "zh-en-third") for base in "ab"
+    ]
+    assert len(set(marks)) == 1
+    alone = RECIPES["zh-en-first"]
+    assert mark_of(alone, "a", Path("data")) != mark_of(alone, "b", Path("data"))
+    assert differences(mark_of(alone, "a", Path("data")), marks[0])[:2] == ["sources", "weak"]
+    assert differences("no mark", marks[0]) == ["the first line"]
+
+
+@pytest.mark.parametrize("name", ["zh-small", "zh-en-third"])
+def test_of_chinese_only_what_may_be_trained_on_is_read(name: str) -> None:
+    """Also as passages: documents of other splits stay unread."""
+    chinese = {s.collection: s for s in RECIPES[name].sources if s.collection in {"cmrc2018", "drcd"}}
+    assert {name: (s.splits, s.judged_only) for name, s in chinese.items()} == {
+        "cmrc2018": (("trial",), True),
+        "drcd": (("dev",), True),
+    }
 
 
 @pytest.mark.parametrize("name", RECIPES)

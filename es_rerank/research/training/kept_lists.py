@@ -13,6 +13,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer
 
+from ...errors import SourceError
 from ...models import Embedder, Reranker, identity_of
 from ...models.load import embedder_of
 from ...settings import read_settings
@@ -20,7 +21,7 @@ from ...types import FloatArray
 from .lists import make_lists
 from .passages import Embed
 from .recipe import Recipe
-from .training_list import LISTS, WORK, TrainingList, add_teacher, read_lists
+from .training_list import LISTS, WORK, TrainingList, add_teacher, differences, read_lists
 
 _TAUGHT = "taught.jsonl"
 
@@ -65,28 +66,55 @@ def prepare_lists(
     report: Callable[[str], None],
     *,
     start: Path | None = None,
+    given: Path | None = None,
 ) -> list[TrainingList]:
     """Return the lists of the recipe.
 
-    They are read from ``work``, or from the run that this run starts from, if they have the same ``mark``.
-    Otherwise they are made. A second round over the same lists would otherwise embed all passages again.
+    They are those of the run ``given``, if there is one. Otherwise they are read from ``work``, or from the
+    run that this run starts from, if they have the same ``mark``. Otherwise they are made: passages are cut
+    by the tokenizer of the first embedder, which is the base model when the recipe names none. A second round
+    over the same lists would otherwise embed all passages again.
+
+    Raises SourceError when the lists of ``given`` cannot be read or have another mark.
     """
+    if given is not None:
+        lists = _lists_of_run(given, mark)
+        report(f"{len(lists):,} lists of {given}")
+        _write(work / LISTS, mark, lists)
+        return lists
 
     def make() -> list[TrainingList]:
         known = None if start is None else _lists_with_mark(start / WORK / LISTS, mark)
         if known is not None:
             report(f"{len(known):,} lists of {start}")
             return known
-        tokenizer = AutoTokenizer.from_pretrained(base).backend_tokenizer  # nosec B615 # a folder on this machine
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
         with ExitStack() as opened:
             embedders = [
-                _local(opened.enter_context(embedder_of(read_settings(), name))) for name in recipe.embedders
+                opened.enter_context(embedder_of(read_settings(), name)) for name in recipe.embedders
             ]
-            return make_lists(recipe, data, tokenizer, embedders or [bi_encoder(base)], report)
+            if embedders:
+                tokenizer = embedders[0].tokenizer
+                return make_lists(recipe, data, tokenizer, [_local(each) for each in embedders], report)
+            tokenizer = AutoTokenizer.from_pretrained(base).backend_tokenizer  # nosec B615 # a folder on this machine
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+            return make_lists(recipe, data, tokenizer, [bi_encoder(base)], report)
 
     return _read_or_make(work / LISTS, mark, make)
+
+
+def _lists_of_run(run: Path, mark: str) -> list[TrainingList]:
+    """Return the lists of another run. Raises SourceError when they were not made by this ``mark``."""
+    path = run / WORK / LISTS
+    made_by, lists = read_lists(path)
+    if made_by == mark:
+        return lists
+    others = ", ".join(differences(made_by, mark))
+    raise SourceError(
+        f"the lists in {path} were made from something else than this run's: {others}; name a run with the "
+        "same values, or name none, so that the lists are made",
+        path=str(path),
+    )
 
 
 def _read_or_make(path: Path, mark: str, make: Callable[[], list[TrainingList]]) -> list[TrainingList]:

@@ -123,13 +123,13 @@ class LabelledLists:
         """Return hard negatives in random order, one for each document; the last is a random passage of the
         collection.
         """
-        same_title = self._source.kind == "same_title"
-        near = (
-            list(self.passages.of_title[self.passages.titles[positive]])
-            if same_title
-            else self.passages.near(similarity, bm25)
-        )
+        kind = self._source.kind
+        near = [] if kind == "same_title" else self.passages.near(similarity, bm25)
         self._random.shuffle(near)
+        if kind in {"same_title", "title_first"}:
+            siblings = list(self.passages.of_title[self.passages.titles[positive]])
+            self._random.shuffle(siblings)
+            near = [*siblings, *near]
         near.insert(self._recipe.list_size - 2, self.passages.any_of(self._random))
         limit = float(similarity[0, positive]) + self._recipe.false_negative_margin
         seen = {document for document, grade in grades.items() if grade > 0}

@@ -11,6 +11,7 @@ from .contrasts import contrasts
 from .labelled_lists import LabelledLists
 from .passages import Embed
 from .recipe import Recipe
+from .scripts import Scripts
 from .training_list import TrainingList
 from .weak_lists import WeakLists
 
@@ -28,8 +29,10 @@ def make_lists(
     """Return all lists of a recipe in the order of training; ``report`` receives the counts of each source.
 
     The share ``recipe.weak_first`` of the weak lists comes first, so the model first learns the teacher's
-    knowledge. All other lists are shuffled.
+    knowledge. All other lists are shuffled. Raises MissingExtraError when the recipe names ``scripts`` and
+    OpenCC is not installed, and SettingsError for a script that it does not know.
     """
+    scripts = Scripts(recipe)
     sources: dict[str, LabelledLists] = {}
     labelled: list[TrainingList] = []
     for source in recipe.sources:
@@ -43,4 +46,4 @@ def make_lists(
     first = int(recipe.weak_first * len(weak))
     mixed = labelled + weak[first:]
     random.Random(recipe.seed).shuffle(mixed)
-    return weak[:first] + mixed
+    return scripts.drawn([*weak[:first], *mixed])

@@ -10,7 +10,7 @@ RECIPE_FILE = "recipe.json"
 """File in which a training run stores its recipe, inside its folder."""
 
 Part = Literal["all", "train", "evaluate"]
-NegativesKind = Literal["mined", "pool", "same_title"]
+NegativesKind = Literal["mined", "pool", "same_title", "title_first"]
 WeakKind = Literal["sentence", "keywords", "title", "labelled"]
 
 
@@ -19,9 +19,10 @@ class LabelledCollection(BaseModel):
 
     ``kind`` says where negatives come from. ``mined``: BM25 and dense neighbours in the whole collection.
     ``pool``: first the query's own judged pool, then mined ones. ``same_title``: mined among documents that
-    have the title of the positive. ``part`` is the tenth of the queries that a hash of their ids holds out
-    (``evaluate``), or the other nine tenths (``train``). At most ``queries`` queries are drawn; each is used
-    ``repeats`` times with new negatives.
+    have the title of the positive. ``title_first``: first those documents, then mined ones, for collections
+    whose questions make sense without their document. ``part`` is the tenth of the queries that a hash of
+    their ids holds out (``evaluate``), or the other nine tenths (``train``). At most ``queries`` queries are
+    drawn; each is used ``repeats`` times with new negatives.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -139,6 +140,10 @@ class Recipe(BaseModel):
     """
     contrasts: int = Field(default=0, ge=0)
     """Number of lists of statements that differ only in a word of time (``contrasts``)."""
+    scripts: tuple[str, ...] = ()
+    """Configurations of OpenCC, such as t2s and s2tw. One of them is drawn for each list, and query and
+    passages are written in its script (``scripts``). Without any, lists stay as they are.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -172,5 +177,5 @@ class Recipe(BaseModel):
 
         Recipes with the same value can use the same lists.
         """
-        given = {name for name in ("contrasts", "embedders") if getattr(self, name)}
+        given = {name for name in ("contrasts", "embedders", "scripts") if getattr(self, name)}
         return self.model_dump_json(include=_OF_LISTS | given)

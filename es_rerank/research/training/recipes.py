@@ -201,6 +201,48 @@ ZH_EN_SECOND_ROUND = ZH_EN_FIRST_ROUND.model_copy(
 reach.
 """
 
+ZH_SMALL = Recipe(
+    sources=(
+        LabelledCollection(collection="cmrc2018", splits=("trial",), judged_only=True, repeats=2),
+        LabelledCollection(collection="drcd", splits=("dev",), kind="title_first", judged_only=True),
+        LabelledCollection(
+            collection="nq_open_oracle", splits=("all",), part="train", queries=500, documents=600
+        ),
+    ),
+    embedders=("multilingual-e5-small-zh-en", "maven:bge-small-zh-v15"),
+    weak=4_000,
+    weak_kinds={"sentence": 0.4, "keywords": 0.2, "title": 0.1, "labelled": 0.3},
+    weak_first=0.1,
+    list_size=8,
+    lists_per_pass=4,
+    batch_tokens=1_280,
+    max_tokens=320,
+    passage_tokens=(48, 96, 192),
+    false_negative_margin=0.02,
+    steps=600,
+    warmup_share=0.05,
+    body_rate=1e-4,
+    head_rate=8e-4,
+    distil_weight_labelled=0.5,
+    distil_scale=100.0,
+    spare_tenth=True,
+    contrasts=600,
+    scripts=("t2s", "s2tw"),
+)
+"""A cross-encoder for Chinese from a small Chinese bi-encoder (``--base``), taught by the one for Chinese and
+English (``--teacher``).
+
+Both embedders of Chinese give the passages. The multilingual one is the first: it cuts the passages and
+chooses the positive in a document, because the other one hardly reads English. Each list is in simplified or
+traditional characters. Questions of DRCD stand first of all beside other passages of their own article.
+"""
+
+ZH_EN_THIRD_ROUND = ZH_SMALL.model_copy(update={"body_rate": 5e-5, "head_rate": 2e-4})
+"""Third round of the cross-encoder for Chinese and English, over the lists of the small one.
+
+It starts from the weights of the second round's int8 graph.
+"""
+
 RECIPES: Mapping[str, Recipe] = {
     "first": FIRST_ROUND,
     "second": SECOND_ROUND,
@@ -210,8 +252,10 @@ RECIPES: Mapping[str, Recipe] = {
     "two-layers": TWO_LAYERS,
     "zh-en-first": ZH_EN_FIRST_ROUND,
     "zh-en-second": ZH_EN_SECOND_ROUND,
+    "zh-en-third": ZH_EN_THIRD_ROUND,
+    "zh-small": ZH_SMALL,
 }
-"""The recipes of the shipped cross-encoders, by the names that ``--recipe`` takes."""
+"""The recipes, by the names that ``--recipe`` takes."""
 
 
 def read_recipe(name: str) -> Recipe:

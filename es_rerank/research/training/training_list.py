@@ -29,7 +29,8 @@ class TrainingList:
 
     ``labels`` are 1 or 0, or all -1 when only the teacher judges the passages. ``teacher`` has the teacher's
     logits. ``made``: the query was generated. Other generated queries can be almost the same, so such a list
-    is never a development list.
+    is never a development list. ``asked`` is the query as its collection writes it, where ``query`` is in
+    another script, else empty.
     """
 
     query: str
@@ -37,6 +38,12 @@ class TrainingList:
     labels: list[int]
     teacher: list[float]
     made: bool = False
+    asked: str = ""
+
+    @property
+    def query_of_collection(self) -> str:
+        """The query as its collection writes it. What is held out is decided by it, whatever the script."""
+        return self.asked or self.query
 
 
 def teacher_logits(similarity: FloatArray, bm25: FloatArray, recipe: Recipe) -> list[float]:
@@ -60,10 +67,26 @@ def teacher_logits(similarity: FloatArray, bm25: FloatArray, recipe: Recipe) -> 
 def mark_of(recipe: Recipe, base: str, data: Path) -> str:
     """Return the first line of a file of lists.
 
-    It states what the lists were made from: fields of the recipe, the digest of the base model, and the data
-    folder.
+    It states what the lists were made from: fields of the recipe, the digest ``base`` of the base model, and
+    the data folder. Lists of a recipe with embedders of its own do not depend on the base model, so several
+    base models can share them.
     """
-    return json.dumps({"recipe": json.loads(recipe.of_lists()), "base": base, "data": str(data.resolve())})
+    made_from: dict[str, object] = {"recipe": json.loads(recipe.of_lists())}
+    if not recipe.embedders:
+        made_from["base"] = base
+    return json.dumps({**made_from, "data": str(data.resolve())})
+
+
+def differences(mark: str, other: str) -> list[str]:
+    """Return what differs between the marks of two files of lists: fields of the recipe, base, data.
+
+    For a text that is no mark, this is the first line itself.
+    """
+    try:
+        one, two = ({**made_from.pop("recipe"), **made_from} for made_from in map(json.loads, (mark, other)))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ["the first line"]
+    return [name for name in dict.fromkeys([*one, *two]) if one.get(name) != two.get(name)]
 
 
 def is_of(mark: str, recipe: Recipe) -> bool:
@@ -107,7 +130,11 @@ def queue(others: Sequence[TrainingList], recipe: Recipe) -> list[TrainingList]:
     """Return the lists that a run trains on, in the order of its first epoch. ``others`` has no development
     lists.
     """
-    return [item for item in others[recipe.first_list :] if not (recipe.spare_tenth and held_out(item.query))]
+    return [
+        item
+        for item in others[recipe.first_list :]
+        if not (recipe.spare_tenth and held_out(item.query_of_collection))
+    ]
 
 
 def learned_from(lists: Sequence[TrainingList], recipe: Recipe) -> list[TrainingList]:
