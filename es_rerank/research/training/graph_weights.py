@@ -29,6 +29,7 @@ from ...models.manifest import TOKENIZER, Manifest, Precision, read_manifest
 from ...text.pairs import open_tokenizer
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedModel
 
 Weights = dict[str, npt.NDArray[np.float32]]
@@ -47,6 +48,9 @@ _NEAREST = 0.98
 
 The rounding of int8 activations, which the weights do not have, leaves 0.99 and more.
 """
+
+_WORD = re.compile(r"(##)?\w+")
+"""A piece of a BERT vocabulary that is no special token such as [CLS] or <S>."""
 
 _SPECIAL = {
     "unk_token": "[UNK]",
@@ -109,17 +113,32 @@ def take_weights(folder: Path, out: Path) -> None:
     )
 
 
-def _tokenizer_settings(folder: Path) -> dict[str, str]:
-    """Return the class of the tokenizer and its special tokens. Raises SourceError for unknown ones."""
+def _tokenizer_settings(folder: Path) -> dict[str, str | bool]:
+    """Return the class of the tokenizer, whether it makes capital letters small, and its special tokens.
+
+    Raises SourceError for unknown special tokens.
+    """
     tokenizer = open_tokenizer(folder / TOKENIZER)
     for name, special in (("BertTokenizerFast", _SPECIAL), ("PreTrainedTokenizerFast", _SPECIAL_XLM)):
         if all(tokenizer.token_to_id(special[role]) is not None for role in ("cls_token", "pad_token")):
-            return {"tokenizer_class": name, **special}
+            settings: dict[str, str | bool] = {"tokenizer_class": name, **special}
+            # transformers' BERT tokenizer makes letters small unless told otherwise, whatever the file says.
+            return settings | ({"do_lower_case": _small_letters(tokenizer)} if special is _SPECIAL else {})
     raise SourceError(
         f"the tokenizer of {folder} has neither the special tokens of BERT, such as [CLS], nor those of "
         "XLM-R, such as <s>; start from another model",
         path=str(folder),
     )
+
+
+def _small_letters(tokenizer: Tokenizer) -> bool:
+    """Return whether capital letters are to be read as small ones: the tokenizer makes them small, or its
+    vocabulary has no word with a capital letter, as that of bge-small-zh, and would read them as unknown.
+    """
+    normalizer = json.loads(tokenizer.to_str())["normalizer"] or {}
+    if normalizer.get("lowercase"):
+        return True
+    return all(word == word.lower() for word in tokenizer.get_vocab() if _WORD.fullmatch(word))
 
 
 def _weights(model: onnx.ModelProto, folder: Path, variant: Precision) -> Weights:
