@@ -256,6 +256,24 @@ def test_a_second_run_goes_on_from_the_first_with_a_reranker_as_teacher(
     assert not any("scored by" in text for text in said)
 
 
+def test_a_run_may_save_the_mean_of_what_it_began_with_and_what_it_learned(
+    run: Path, data: Path, base: Path, tmp_path: Path
+) -> None:
+    saved = {"start": load_file(run / "model.safetensors")}
+    for name, share in (("learned", 0.0), ("mean", 0.25)):
+        recipe = RECIPE.model_copy(update={"steps": 2, "body_rate": 1e-2, "start_share": share})
+        out = tmp_path / name
+        cross_encoder.train(
+            recipe, data, base, out, start=run, say=lambda _: None, report=lambda _: None, lists_of=run
+        )
+        saved[name] = load_file(out / "model.safetensors")
+    far = max(float((saved["learned"][key] - value).abs().max()) for key, value in saved["start"].items())
+    assert far > 0.001
+    for key, value in saved["mean"].items():
+        expected = 0.25 * saved["start"][key] + 0.75 * saved["learned"][key]
+        torch.testing.assert_close(value, expected, rtol=0, atol=1e-6)
+
+
 def test_lists_of_another_kind_are_made_anew_whichever_run_is_gone_on_from(
     run: Path, data: Path, base: Path, tmp_path: Path
 ) -> None:
@@ -293,6 +311,7 @@ def test_what_does_not_fit_together_is_said_before_anything_is_made(
 
     refused("has 2 layers, and the recipe asks for layers 3", layers=3)
     refused("has 2 layers, the recipe 1; make them the same", run, layers=1)
+    refused("saves 0.5 of the weights that the run starts from", start_share=0.5)
     other = shutil.copytree(run, tmp_path / "other")
     tokenizer = json.loads((other / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer["model"]["vocab"].popitem()

@@ -110,7 +110,7 @@ class Trainer:
                 "step, are needed",
                 path=str(work),
             )
-        self._recipe, self._work, self._run = recipe, work, run
+        self._recipe, self._work, self._start, self._run = recipe, work, start, run
         self._development, self._lists = development, lists
         self._device = device()
         self._tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(base)  # nosec B615 # a folder on this machine
@@ -183,6 +183,15 @@ class Trainer:
             with (self._work / _LOG).open("a", encoding="utf-8") as log:
                 log.write(json.dumps(state) + "\n")
             report(state)
+        if self._start is not None and self._recipe.start_share:
+            self._join_start(self._start)
+
+    def _join_start(self, start: Path) -> None:
+        """Make the averaged model the weighted mean of itself and of the model that the run started from."""
+        began = WrittenOutBert(_saved_model(start)).to(self._device)
+        with torch.no_grad():
+            for saved, first in zip(self.average.module.parameters(), began.parameters(), strict=True):
+                saved.lerp_(first, self._recipe.start_share)
 
     def _backward(self, passes: Sequence[MicroBatch]) -> float:
         """Compute the gradients of the mean loss over the lists of a step, pass by pass; return that loss."""
@@ -280,6 +289,11 @@ def _check(recipe: Recipe, base: Path, start: Path | None) -> None:
             "--base"
         )
     if start is None:
+        if recipe.start_share:
+            raise SettingsError(
+                f"the recipe saves {recipe.start_share:g} of the weights that the run starts from, and no run "
+                "to start from is given; add --start or remove start_share"
+            )
         return
     if _vocabulary(start) != _vocabulary(base):
         raise SettingsError(

@@ -114,6 +114,12 @@ class Recipe(BaseModel):
     """Weight of BM25's standardised scores in the teacher; the bi-encoder has weight 1."""
     average_decay: float = 0.99
     """Decay of the exponential moving average of the weights over the steps. The average is what is saved."""
+    start_share: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the start's weights in what is saved; the trained average has the rest.
+
+    Such a mean of two models keeps what the first knew of texts that the second did not read (WiSE-FT,
+    https://arxiv.org/abs/2109.01903).
+    """
     lists_per_pass: int = 16
     """Lists whose gradients are computed at once. A step adds up several passes; the number bounds memory."""
     batch_tokens: int = 4_096
