@@ -291,8 +291,8 @@ def _check(recipe: Recipe, base: Path, start: Path | None) -> None:
     if start is None:
         if recipe.start_share:
             raise SettingsError(
-                f"the recipe saves {recipe.start_share:g} of the weights that the run starts from, and no run "
-                "to start from is given; add --start or remove start_share"
+                f"the recipe saves {recipe.start_share:g} of the weights that the run starts from, and none "
+                "are given; add --start or remove start_share"
             )
         return
     if _vocabulary(start) != _vocabulary(base):
