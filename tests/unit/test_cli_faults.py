@@ -16,7 +16,6 @@ from elasticsearch import BadRequestError
 from tiny_models import model_options, tiny_cross_encoder
 
 from es_rerank.cli.output import as_known
-from es_rerank.extras import install_command
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +104,6 @@ def test_no_command_needs_an_extra_to_be_found() -> None:
         ).stdout.strip()
         == "[]"
     )
-
-
-def test_training_without_its_extra(tmp_path: Path) -> None:
-    assert install_command("train") in fault(run("train", str(tmp_path), str(tmp_path / "out")))
 
 
 def test_an_error_of_a_tree_says_why_its_leaves_failed() -> None:

@@ -283,6 +283,14 @@ def test_what_measures_says_which_extra_is_missing(command: str, missing: tuple[
     )
 
 
+@pytest.mark.parametrize("missing", ["torch", "bm25s"])
+def test_training_says_that_its_extra_is_missing(missing: str, tmp_path: Path) -> None:
+    done = _python(_main("train", str(tmp_path), str(tmp_path / "out")), missing=(missing,))
+    assert (done.stdout, _end(done)["code"]) == ("", outcome_of(MissingExtraError("")).exit_code)
+    assert install_command("train") in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_training_a_tuned_model_says_that_its_extra_is_missing(tmp_path: Path) -> None:
     """Before anything is searched: there is no Elasticsearch."""
     command = ("tune", "index", "judgements.csv", "--train", "--out", str(tmp_path / "tuned"))
