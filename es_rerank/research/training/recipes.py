@@ -206,33 +206,27 @@ ZH_EN_SECOND_ROUND = ZH_EN_FIRST_ROUND.model_copy(
 reach.
 """
 
-ZH_SMALL = Recipe(
-    sources=(
-        LabelledCollection(collection="cmrc2018", splits=("trial",), judged_only=True, repeats=2),
-        LabelledCollection(collection="drcd", splits=("dev",), kind="title_first", judged_only=True),
-        LabelledCollection(
-            collection="nq_open_oracle", splits=("all",), part="train", queries=500, documents=600
+ZH_SMALL = FOURTH_ROUND.model_copy(
+    update={
+        "sources": (
+            LabelledCollection(collection="cmrc2018", splits=("trial",), judged_only=True, repeats=2),
+            LabelledCollection(collection="drcd", splits=("dev",), kind="title_first", judged_only=True),
+            LabelledCollection(
+                collection="nq_open_oracle", splits=("all",), part="train", queries=500, documents=600
+            ),
         ),
-    ),
-    embedders=("multilingual-e5-small-zh-en", "maven:bge-small-zh-v15"),
-    weak=4_000,
-    weak_kinds={"sentence": 0.4, "keywords": 0.2, "title": 0.1, "labelled": 0.3},
-    weak_first=0.1,
-    list_size=8,
-    lists_per_pass=4,
-    batch_tokens=1_280,
-    max_tokens=320,
-    passage_tokens=(48, 96, 192),
-    false_negative_margin=0.02,
-    steps=600,
-    warmup_share=0.05,
-    body_rate=1e-4,
-    head_rate=8e-4,
-    distil_weight_labelled=0.5,
-    distil_scale=100.0,
-    spare_tenth=True,
-    contrasts=600,
-    scripts=("t2s", "s2tw"),
+        "embedders": ("multilingual-e5-small-zh-en", "maven:bge-small-zh-v15"),
+        "weak": 4_000,
+        "weak_kinds": {"sentence": 0.4, "keywords": 0.2, "title": 0.1, "labelled": 0.3},
+        "false_negative_margin": 0.02,
+        "steps": 600,
+        "start_share": 0.0,
+        "body_rate": 1e-4,
+        "head_rate": 8e-4,
+        "distil_scale": 100.0,
+        "contrasts": 600,
+        "scripts": ("t2s", "s2tw"),
+    }
 )
 """A cross-encoder for Chinese from a small Chinese bi-encoder (``--base``), taught by the one for Chinese and
 English (``--teacher``).
